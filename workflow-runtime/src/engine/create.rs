@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 use super::active_run::{ActiveRun, DriverState, run_span};
 use super::mailbox::InboxRead;
 use super::missing::not_found;
-use super::other_builds::Given;
 use super::output::Output;
 use super::removal::CLEANING;
 use super::{Inner, effects, messages, turn};
@@ -236,8 +235,7 @@ impl Inner {
         new.required = self.required(new.definition, deployment.as_ref(), waits).await?;
         match (&deployment, &new.required) {
             (Some(Deployment::Latest | Deployment::Id(_)), Some(required)) if !unchecked => {
-                let given = Given { args: Some(&new.args), ..Given::default() };
-                self.check_arguments(new.definition, required, given).await
+                self.check_arguments(new.definition, required, Some(&new.args), None).await
             }
             _ => Ok(()),
         }

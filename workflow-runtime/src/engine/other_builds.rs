@@ -11,27 +11,20 @@ use crate::text::excerpt;
 /// How many workflows an error lists.
 const NAMES_MAX: usize = 8;
 
-/// The arguments that another deployment has to take.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Given<'a> {
-    /// Those of the workflow.
-    pub args: Option<&'a Payload>,
-    /// A step, and those that a fork gives it.
-    pub step: Option<(&'a str, &'a Payload)>,
-}
-
 impl Inner {
-    /// Refuses arguments that the workflow of another deployment cannot take, as far as that one has published what it takes.
+    /// Refuses arguments that the workflow of another deployment cannot take, and those that a fork gives a step, as far as that
+    /// deployment has published what it takes.
     pub(super) async fn check_arguments(
         &self,
         definition: &WorkflowDefinition,
         deployment: &str,
-        given: Given<'_>,
+        args: Option<&Payload>,
+        step: Option<(&str, &Payload)>,
     ) -> Result<()> {
         let Some(Catalogue { workflows, steps, .. }) = self.other_build(deployment).await? else { return Ok(()) };
         let workflow = workflows.iter().find(|workflow| is_of(workflow, definition));
-        let step = given.step.and_then(|(id, input)| Some((steps.iter().find(|step| step.id == id)?, input)));
-        let workflow = workflow.zip(given.args).map_or(Ok(()), |(workflow, args)| workflow.check(args));
+        let step = step.and_then(|(id, input)| Some((steps.iter().find(|step| step.id == id)?, input)));
+        let workflow = workflow.zip(args).map_or(Ok(()), |(workflow, args)| workflow.check(args));
         workflow.and_then(|()| step.map_or(Ok(()), |(step, input)| step.check(input))).map_err(|error| {
             error.context(format!("deployment `{}` cannot execute the run", excerpt(deployment))).help(
                 "pass arguments that the types of that deployment accept; if its schema is stricter than its types, add \

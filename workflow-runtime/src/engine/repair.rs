@@ -14,7 +14,6 @@ use self::rewrite::{Beginning, Changes};
 use super::Inner;
 use super::create::not_created;
 use super::missing::{events_removed, not_found};
-use super::other_builds::Given;
 use super::pages::Pages;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
@@ -183,7 +182,7 @@ impl Inner {
                 (RunEventKind::StepStarted { step, .. }, Some(input)) => Some((&**step, input)),
                 _ => None,
             };
-            self.check_arguments(definition, required, Given { args, step }).await?;
+            self.check_arguments(definition, required, args, step).await?;
         }
         Ok(required)
     }
