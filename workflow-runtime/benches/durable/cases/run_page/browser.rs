@@ -64,14 +64,31 @@ impl Browser {
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
         );
         connection.write_all(format!("{head}{body}").as_bytes()).await?;
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let answer = answer(&mut connection).await?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or("the driver gives no answer")?;
         let value: Value = serde_json::from_str(body)?;
         match head.contains(" 200 ") {
             true => Ok(value["value"].clone()),
             false => Err(format!("{method} {path}: {body}").into()),
+        }
+    }
+}
+
+/// Reads an answer by its length: the driver does not close the connection.
+async fn answer(connection: &mut TcpStream) -> Result<String> {
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, _)) = text.split_once("\r\n\r\n") {
+            let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+            let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let length: usize = length.ok_or("the answer has no length")?.1.trim().parse()?;
+            if answer.len() >= head.len() + 4 + length {
+                return Ok(text.into_owned());
+            }
+        }
+        if connection.read_buf(&mut answer).await? == 0 {
+            return Err("the driver closes the connection".into());
         }
     }
 }
