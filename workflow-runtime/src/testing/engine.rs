@@ -232,8 +232,8 @@ impl TestEngine {
         calls.iter().map(|args| F::decode(args).unwrap_or_else(|error| panic!("{error}"))).collect()
     }
 
-    /// Moves the clock by this much, from timer to timer: what comes due on the way is handled at its own time, and may arm
-    /// timers that come due on the way too.
+    /// Moves the clock by this much, from timer to timer. Each timer that is due within this time is handled at its own time, and
+    /// so are the timers that are armed meanwhile.
     pub async fn advance(&self, time: Duration) {
         tokio::time::sleep(time).await;
         // Timers that came due at the same moment are handled by other tasks.

@@ -52,8 +52,8 @@ fn key(sql: &'static str) -> (usize, usize) {
 /// Creates connections.
 pub(super) struct Manager {
     pub connections: deadpool_postgres::Manager,
-    /// Whether the server may compile expressions to machine code. For the short statements of a store the compilation
-    /// takes up to a second and saves nothing.
+    /// Whether the server may compile expressions to machine code (JIT). The statements of a store are short: the compilation,
+    /// of up to a second, takes longer than the execution.
     pub compiles: bool,
 }
 
