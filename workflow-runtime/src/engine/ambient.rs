@@ -52,6 +52,18 @@ pub(crate) async fn ambient() -> Result<Client> {
     }
 }
 
+impl Client {
+    /// Makes this the client behind the free functions, such as [`start`](crate::start).
+    ///
+    /// # Errors
+    ///
+    /// If another engine or client is installed and still open.
+    pub fn install(self) -> Result<Client> {
+        install(self.clone())?;
+        Ok(self)
+    }
+}
+
 pub(super) fn install(client: Client) -> Result<Client> {
     put(client, true)
 }

@@ -11,80 +11,23 @@ use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
-use super::active_run::{ActiveRun, DriverState};
-use super::mailbox::{Arrival, What};
+use super::inner::Inner;
+use super::parts::active_run::{ActiveRun, DriverState};
+use super::parts::life::{Alive, Life};
+use super::parts::mailbox::{Arrival, What};
+use super::parts::queues::Slot;
+use super::parts::telemetry::{Metrics, Scheduled};
 use super::permit::Permit;
-use super::queues::Slot;
-use super::scope::{Alive, Calls, Life, Scope};
-use super::telemetry::{Metrics, Scheduled};
+use super::scope::{Calls, Scope};
 #[cfg(feature = "postgres")]
 use super::transaction;
-use super::{Client, Inner};
 use crate::codec::Payload;
-use crate::definition::{AttemptFailure, AttemptResult, Bodies, Execution, Resources, StepDefinition, adopt};
+use crate::definition::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
 use crate::error::{Code, Error};
 use crate::panics::panic_text;
-use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest};
+use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC};
 
-/// Executes a step outside any run, or inside another step: once, unrecorded.
-/// `path` is the part of the key for a call that was made in a step.
-pub(crate) async fn plain_attempt(request: StepRequest, path: Option<String>) -> AttemptResult {
-    let definition = request.definition;
-    let scope = Scope::of_inner(definition.source.id, path);
-    let adopt = definition.adopt;
-    let engine = match definition.requires.is_empty() {
-        true => Ok(super::current().and_then(Result::ok)),
-        false => super::ambient().await.map(Some),
-    };
-    let attempt = |engine: Option<Client>| match &engine {
-        Some(engine) => {
-            let engine = engine.inner();
-            engine.settings.bodies.attempt(definition, &request.input, &engine.resources)
-        }
-        None => Bodies::default().attempt(definition, &request.input, &Resources::default()),
-    };
-    let execution = match engine.and_then(attempt) {
-        Ok(execution) => execution,
-        Err(error) => return Err(adopt(error)),
-    };
-    let attempt = match execution {
-        Execution::Async(attempt) => match scope {
-            Some(scope) => Box::pin(scope.enter(attempt)),
-            None => attempt,
-        },
-        Execution::Blocking(attempt) => {
-            let span = tracing::Span::current();
-            let attempt = move || match scope {
-                Some(scope) => scope.enter_sync(attempt),
-                None => attempt(),
-            };
-            let attempt = tokio::task::spawn_blocking(move || span.in_scope(attempt));
-            Box::pin(async move {
-                attempt.await.unwrap_or_else(|error| match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(error) => Err(adopt(error.into())),
-                })
-            })
-        }
-        #[cfg(feature = "postgres")]
-        Execution::Transaction(_) => {
-            let error = Error::coded(Code::OutsideRun, "a step with `transaction` is executed outside a workflow")
-                .operation(format!("step `{}`", request.definition.source.id))
-                .help("call it in a `#[workflow]`: its transaction records it in the run")
-                .into_fatal();
-            return Err(adopt(error));
-        }
-    };
-    match request.policy.timeout {
-        None => attempt.await,
-        Some(timeout) => {
-            let late = |_| Err(adopt(timed_out(request.definition.source.id, timeout)));
-            tokio::time::timeout(timeout, attempt).await.unwrap_or_else(late)
-        }
-    }
-}
-
-fn timed_out(step: &str, timeout: Duration) -> Error {
+pub(super) fn timed_out(step: &str, timeout: Duration) -> Error {
     Error::coded(Code::Timeout, format!("an attempt of step `{step}` took longer than {timeout:?}"))
 }
 
@@ -198,7 +141,7 @@ pub(super) fn dispatch(
     let (delivering, to) = (engine.clone(), live.clone());
     let task = async move {
         if let Some(arrival) = attempt.await {
-            to.add(&delivering, [arrival]);
+            delivering.add_arrivals(&to, [arrival]);
         }
     };
     let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();

@@ -1,31 +1,34 @@
 //! The builder of an engine.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activations::Activations;
-use super::batcher::Batcher;
-use super::client::Handle;
-use super::clock::Clock;
-use super::home::Home;
-use super::lifecycle::{self, Callbacks, Notices};
-use super::messages::{self, News};
-use super::output::Outputs;
-use super::queues::Queues;
-use super::removal::{self, Cleaning};
-use super::replays::Replays;
-use super::telemetry::{Metrics, Telemetry};
-use super::timers::{self, Timers};
-use super::wait::Waiters;
-use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals};
-use crate::definition::{Bodies, Resources, StepDefinition};
+use super::inner::{Handle, Inner, Settings, StopOnDrop, new_owner};
+use super::lifecycle;
+use super::messages;
+use super::open::{Place, check_resources, check_transactions, open_store};
+use super::parts::activations::Activations;
+use super::parts::batcher::Batcher;
+use super::parts::callbacks::Callbacks;
+use super::parts::clock::Clock;
+use super::parts::home::Home;
+use super::parts::news::News;
+use super::parts::outputs::Outputs;
+use super::parts::queues::Queues;
+use super::parts::replay_queue::ReplayQueue;
+use super::parts::telemetry::{Metrics, Telemetry};
+use super::parts::timers::Timers;
+use super::parts::waiters::Waiters;
+use super::removal;
+use super::timers;
+use super::{Client, Engine, claims, refusals};
+use crate::definition::{Bodies, Resources};
 use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
 use crate::limits;
@@ -33,11 +36,9 @@ use crate::model::{Retention, RunInfo, Status};
 use crate::names;
 use crate::registry::{self, registry};
 use crate::replay::{Draw, Host};
-use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
+use crate::store::{Store, Synchronous};
 
-const URL_VARIABLE: &str = "WORKFLOW_URL";
 const DEPLOYMENT_VARIABLE: &str = "WORKFLOW_DEPLOYMENT";
-const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
 
 /// Settings of an engine: see [`Engine::builder`].
 ///
@@ -78,12 +79,6 @@ pub struct Builder {
     blocking_steps: usize,
     queues: BTreeMap<String, usize>,
     environment: Arc<dyn Environment>,
-}
-
-enum Place {
-    Default,
-    Url(String),
-    Store(Arc<dyn Store>),
 }
 
 impl Default for Builder {
@@ -444,10 +439,10 @@ impl Builder {
             live_ids: Mutex::default(),
             activations: Activations::default(),
             news: News::default(),
-            notices: Notices::default(),
-            cleaning: Cleaning::default(),
+            notices: Notify::new(),
+            cleaning: Notify::new(),
             queues,
-            replays: Replays::default(),
+            replays: ReplayQueue::default(),
             timers: Timers::default(),
             waiters: Waiters::default(),
             outputs: Outputs::default(),
@@ -479,6 +474,18 @@ impl Builder {
     }
 }
 
+impl Client {
+    /// Connects to a store by its URL, as [`Engine::open`](super::Engine::open) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store),
+    /// [`Code::NewerStore`](crate::Code::NewerStore) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be used.
+    pub async fn connect(url: &str) -> Result<Client> {
+        Builder::default().url(url).connect().await
+    }
+}
+
 /// What a run needs of this build.
 pub(super) fn host(draw: Draw, bodies: Bodies, long_after: u64) -> Host {
     Host {
@@ -502,102 +509,4 @@ pub(super) fn deployment(given: &str) -> Result<Arc<str>> {
     }
     names::check("the id of a deployment", &named)?;
     Ok(named.into())
-}
-
-/// A random number, so that no other engine has it.
-pub(super) fn new_owner(random: &Random) -> u64 {
-    (random.number() as u64).clamp(1, u64::MAX - 1)
-}
-
-/// The steps that this engine executes.
-fn executed(queues: &Queues) -> impl Iterator<Item = &'static StepDefinition> {
-    registry().steps().filter(|step| step.queue.is_none_or(|queue| queues.serves(queue)))
-}
-
-/// Checks that the store supports the transactions of the steps.
-#[cfg(feature = "postgres")]
-fn check_transactions(store: &dyn Store, queues: &Queues) -> Result<()> {
-    let transactional = executed(queues).filter(|step| step.transaction).map(|step| step.source.id);
-    let steps: Vec<&str> = transactional.collect();
-    match steps.is_empty() || store.transactions().is_some() {
-        true => Ok(()),
-        false => Err(crate::store::refusal(&steps)),
-    }
-}
-
-#[cfg(not(feature = "postgres"))]
-fn check_transactions(_: &dyn Store, _: &Queues) -> Result<()> {
-    Ok(())
-}
-
-/// Checks that the resources of the executed steps are present.
-fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
-    let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for step in executed(queues) {
-        for requirement in step.requires.iter().filter(|requirement| !resources.has(requirement)) {
-            missing.entry((requirement.type_name)()).or_default().push(step.source.id);
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let list = missing.into_iter().map(|(resource, steps)| format!("{resource} for {}", steps.join(", ")));
-    Err(Error::coded(Code::MissingResource, "the engine lacks resources that steps of this build declare")
-        .found(format!("missing: {}", list.collect::<Vec<_>>().join("; ")))
-        .help("give each to the builder, `Engine::builder().resource(value)`, and install() the engine for the free functions"))
-}
-
-#[cfg(feature = "postgres")]
-async fn open_postgres(url: &str, must_exist: bool) -> Result<Arc<dyn Store>> {
-    use crate::store::PostgresStore;
-    Ok(Arc::new(match must_exist {
-        true => PostgresStore::open_existing(url).await?,
-        false => PostgresStore::open(url).await?,
-    }))
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn open_postgres(_: &str, _: bool) -> Result<Arc<dyn Store>> {
-    Err(Error::coded(Code::InvalidUrl, "this build has no PostgreSQL")
-        .help("enable the feature `postgres` of workflow-runtime"))
-}
-
-/// The error for a URL that is not of a store. The part after the scheme may hold a password, so the error does not show
-/// it, nor a prefix that cannot be a scheme.
-fn no_store(scheme: &str) -> Error {
-    const SCHEME_BYTES_MAX: usize = 20;
-    let is_scheme =
-        (1..=SCHEME_BYTES_MAX).contains(&scheme.len()) && scheme.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let what = if is_scheme { format!("a text that begins with `{scheme}:`") } else { "the text".to_owned() };
-    Error::coded(Code::InvalidUrl, format!("{what} is no URL of a store"))
-        .expected("sqlite:PATH, postgres://USER@HOST/DATABASE or memory:")
-        .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}"))
-}
-
-async fn open_store(place: Place, synchronous: Synchronous, must_exist: bool) -> Result<Arc<dyn Store>> {
-    let url = match place {
-        Place::Store(store) => return Ok(store),
-        Place::Url(url) => url,
-        Place::Default => std::env::var(URL_VARIABLE).unwrap_or_else(|_| URL_DEFAULT.to_owned()),
-    };
-    let (scheme, rest) = url.split_once(':').unwrap_or(("", &url));
-    let path = match scheme.to_ascii_lowercase().as_str() {
-        "memory" if rest.is_empty() && must_exist => {
-            return Err(Error::coded(Code::InvalidUrl, "a store in memory belongs to the process that opened it")
-                .help("give the URL of a store in a file or a database"));
-        }
-        "memory" if rest.is_empty() => return Ok(Arc::new(MemoryStore::new())),
-        "postgres" | "postgresql" => return open_postgres(&url, must_exist).await,
-        "sqlite" if !rest.is_empty() => rest.strip_prefix("//").unwrap_or(rest).to_owned(),
-        _ => return Err(no_store(scheme)),
-    };
-    let open = move || match must_exist {
-        true => SqliteStore::open_existing(Path::new(&path)),
-        false => SqliteStore::open(Path::new(&path), synchronous),
-    };
-    let opened = tokio::task::spawn_blocking(open).await;
-    match opened {
-        Ok(store) => Ok(Arc::new(store?)),
-        Err(error) => Err(Error::coded(Code::Closed, "the runtime stopped while the store was opened").because(error)),
-    }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::Inner;
 use super::builder::host;
-use super::load::{self, Replay};
-use super::mailbox::What;
+use super::inner::Inner;
 use super::messages;
-use super::missing::not_found;
-use super::pages::Pages;
-use super::telemetry::Telemetry;
+use super::parts::mailbox::What;
+use super::parts::missing::not_found;
+use super::parts::pages::Pages;
+use super::parts::telemetry::Telemetry;
+use super::replay_journal::{Replay, replay};
 use crate::definition::Bodies;
 use crate::error::{Code, Error, Result};
 use crate::limits::{EXPLAINED_RECORDED_MAX, LONG_AFTER};
@@ -78,7 +78,7 @@ impl Inner {
         }
         // A check exports no spans.
         let mut spans = Telemetry::default().spans(&row.id, row.generation, false);
-        let (mut core, _) = load::replay(self, definition, &row.id, row.key, row.generation, &mut spans).await?;
+        let (mut core, _) = replay(self, definition, &row.id, row.key, row.generation, &mut spans).await?;
         if core.has_ended() {
             return Ok(Vec::new());
         }

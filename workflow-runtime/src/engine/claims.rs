@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::inner::Inner;
+use super::parts::resend::Sender as _;
+use super::parts::roster::Has;
+use super::parts::waiters::Done;
 use super::refusals::Taken;
-use super::resend::Sender as _;
-use super::roster::Has;
-use super::wait::Done;
-use super::{Inner, replays};
+use super::replays;
 use crate::error::Result;
 use crate::limits::{
     CLAIM_AHEAD, CLAIM_INTERVAL, CLAIM_RUNS, LACKING_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX,
@@ -43,7 +44,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     }
     engine.executing.store(true, Ordering::Release);
     tracing::info!(process = std::process::id(), "the engine executes runs");
-    engine.notices.hint();
+    engine.notices.notify_one();
     // A task of its own: it must not wait behind other accesses to the store.
     let losing = engine.clone();
     engine.runtime.spawn(async move {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Builder, Inner, ambient};
-use crate::error::Result;
+use super::inner::{Handle, Inner};
 
 /// Starts runs, waits for them, sends to them and reads their data, but executes none: an [`Engine`](super::Engine)
 /// elsewhere on the same store executes them. For a web server beside its workers. Cheap to clone.
@@ -31,38 +30,7 @@ pub struct Client {
     pub(super) handle: Arc<Handle>,
 }
 
-/// Stops the engine when its last user has dropped it; the engine's own tasks hold only [`Inner`].
-pub(super) struct Handle {
-    pub inner: Arc<Inner>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.inner.stop();
-    }
-}
-
 impl Client {
-    /// Connects to a store by its URL, as [`Engine::open`](super::Engine::open) does.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store),
-    /// [`Code::NewerStore`](crate::Code::NewerStore) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be used.
-    pub async fn connect(url: &str) -> Result<Client> {
-        Builder::default().url(url).connect().await
-    }
-
-    /// Makes this the client behind the free functions, such as [`start`](crate::start).
-    ///
-    /// # Errors
-    ///
-    /// If another engine or client is installed and still open.
-    pub fn install(self) -> Result<Client> {
-        ambient::install(self.clone())?;
-        Ok(self)
-    }
-
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.handle.inner
     }

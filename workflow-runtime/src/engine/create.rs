@@ -1,17 +1,19 @@
 //! The start of a run.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::active_run::{ActiveRun, DriverState, run_span};
-use super::mailbox::InboxRead;
-use super::missing::not_found;
-use super::output::Output;
+use super::commit::journal_row;
+use super::effects::{self, started};
+use super::inner::Inner;
+use super::parts::active_run::{ActiveRun, DriverState, run_span};
+use super::parts::mailbox::InboxRead;
+use super::parts::missing::not_found;
+use super::parts::outputs::Output;
 use super::removal::CLEANING;
-use super::{Inner, effects, messages, turn};
+use super::{messages, turn};
 use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
 use crate::environment::Random;
@@ -21,7 +23,7 @@ use crate::names::{self, check_attribute, check_attributes};
 use crate::registry::registry;
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
 use crate::store::{CreateAnswer, Effects, Fence, First, Message, NewChunk, NewRun, Replace, RunKey, RunRow};
-use crate::text::{excerpt, hex};
+use crate::text::excerpt;
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -139,12 +141,6 @@ impl Asked {
 
 fn exists(row: &RunRow) -> Error {
     Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id)
-}
-
-/// The event that starts a run or its next generation.
-pub(super) fn started(random: &Random, args: &Payload, carried: Option<Carried>) -> Event {
-    let seed = random.number().to_le_bytes();
-    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), carried: carried.map(Box::new) }
 }
 
 /// The output function of a run that is being started; removed on drop unless it is kept.
@@ -394,7 +390,7 @@ impl Inner {
         let ended = record.deliveries.last().and_then(|delivery| delivery.end.as_ref());
         let change = turn::row_after(core.shared(), ended, true);
         let ended = ended.is_some();
-        let row = match turn::journal_row(self, 0, &record) {
+        let row = match journal_row(self, 0, &record) {
             Ok(row) => row,
             Err(error) => {
                 activation.settle();
@@ -427,7 +423,7 @@ impl Inner {
             }
         }
         if ended {
-            self.notices.hint();
+            self.notices.notify_one();
         }
         if may_have_news {
             self.news.sent();

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::Inner;
+use super::inner::Inner;
 use crate::error::Result;
 use crate::history::PendingOperations;
 use crate::limits::CYCLE_RUNS_MAX;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Inner;
 use super::builder;
-use super::resend::Sender as _;
+use super::inner::Inner;
+use super::parts::resend::Sender as _;
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::RELEASED_RUNS;

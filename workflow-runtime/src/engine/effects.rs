@@ -1,13 +1,16 @@
 //! The effects of a turn on other runs and tables, in the form that the store accepts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::end::awaits_itself;
-use super::{Inner, create, messages};
+use super::inner::Inner;
+use super::messages;
+use super::parts::finished::awaits_itself;
 use crate::codec::Payload;
 use crate::definition::{AttemptFailure, adopt};
+use crate::environment::Random;
 use crate::error::{Code, Error, Result};
 use crate::model::Deployment;
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild, Target};
@@ -15,7 +18,7 @@ use crate::store::{
     Asked, Attach, Binding, Child, Close, Continuation, Effects, First, Forward, Message, NewRun, Open, Outgoing,
     TokenLabel, Watch,
 };
-use crate::text::excerpt;
+use crate::text::{excerpt, hex};
 
 /// The reason of the cancel of a child whose parent no longer waits for it.
 const GIVEN_UP: &str = "its parent has ended or has given it up";
@@ -89,7 +92,7 @@ impl Inner {
             effects: (!attributes.is_empty()).then(|| Box::new(effects)),
             chunks: Vec::new(),
             first: First::Message(messages::message(
-                &create::started(&self.random, &request.input, carried.some()),
+                &started(&self.random, &request.input, carried.some()),
                 now,
                 None,
             )?),
@@ -147,7 +150,7 @@ impl Inner {
             ))
         };
         Ok(Continuation {
-            start: messages::message(&create::started(&self.random, args, Some(carried.clone())), now, None)?,
+            start: messages::message(&started(&self.random, args, Some(carried.clone())), now, None)?,
             payloads: payloads.iter().map(payload).collect::<Result<_>>()?,
             forwards: forwards.iter().map(forward).collect(),
             binding: match deployment {
@@ -167,6 +170,12 @@ impl Inner {
         let Target { run, token } = child;
         Ok(Outgoing { run: run.clone(), token: *token, message: messages::message(&cancel, now, None)?, unstick: true })
     }
+}
+
+/// The event that starts a run or its next generation.
+pub(super) fn started(random: &Random, args: &Payload, carried: Option<Carried>) -> Event {
+    let seed = random.number().to_le_bytes();
+    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), carried: carried.map(Box::new) }
 }
 
 fn digest(args: &Payload) -> [u8; 32] {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Inner;
-use super::active_run::{ActiveRun, DriverState};
-use super::mailbox::EarlyEnd;
+use super::inner::Inner;
+use super::parts::active_run::{ActiveRun, DriverState};
+use super::parts::mailbox::EarlyEnd;
 use crate::definition::{AttemptFailure, AttemptResult, Policy, adopted};
 use crate::error::{Code, Error};
 use crate::registry;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Inner;
-use super::active_run::{ActiveRun, DriverState, IDLE};
-use super::clock::Deadline;
+use super::inner::Inner;
+use super::parts::active_run::{ActiveRun, DriverState, IDLE};
+use super::parts::clock::Deadline;
 use crate::limits::CLAIM_AHEAD;
 use crate::store::{Release, ReleaseAnswer};
 

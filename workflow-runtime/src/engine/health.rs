@@ -1,6 +1,6 @@
 //! Whether an engine works.
 
-use super::Inner;
+use super::inner::Inner;
 use crate::error::{Code, Error, Result};
 use crate::limits::HEALTH_WAIT;
 use crate::model::Health;

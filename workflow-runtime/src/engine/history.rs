@@ -6,9 +6,9 @@ pub(crate) mod part;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Inner;
-use super::missing::{events_removed, not_found};
-use super::pages::PageSize;
+use super::inner::Inner;
+use super::parts::missing::{events_removed, not_found};
+use super::parts::pages::PageSize;
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEvent};

@@ -9,13 +9,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::Notify;
 
-use super::Inner;
-use super::resend::{self, GivenUp, Sent};
+use super::inner::Inner;
+use super::parts::resend::{self, GivenUp, Sent};
 use crate::error::{Code, Error, Result};
 use crate::failpoint::hit;
 use crate::limits::{CALLBACKS_TIMEOUT, NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
@@ -23,41 +22,6 @@ use crate::model::{RunInfo, Status};
 use crate::panics::panic_text;
 use crate::registry::queue;
 use crate::store::{ClaimNotices, ClaimNoticesAnswer, Effects, Notice, Noticed, Request, ReturnNotice, RowChange};
-
-type Callback = Arc<dyn Fn(RunInfo) -> BoxFuture<'static, Result<()>> + Send + Sync>;
-
-/// The functions to call when a run reaches a status.
-#[derive(Clone, Default)]
-pub(super) struct Callbacks(Vec<(Status, Callback)>);
-
-impl Callbacks {
-    pub fn add<F, U>(&mut self, status: Status, callback: F)
-    where
-        F: Fn(RunInfo) -> U + Send + Sync + 'static,
-        U: Future<Output = Result<()>> + Send + 'static,
-    {
-        self.0.push((status, Arc::new(move |run| Box::pin(callback(run)))));
-    }
-
-    /// The statuses for which there is a function to call.
-    fn statuses(&self) -> Arc<[Status]> {
-        self.0.iter().map(|(status, _)| *status).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    fn of(&self, status: Status) -> impl Iterator<Item = &Callback> {
-        self.0.iter().filter(move |(wanted, _)| *wanted == status).map(|(_, callback)| callback)
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Notices(Notify);
-
-impl Notices {
-    /// Signals that there may be a notice to claim.
-    pub fn hint(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// How long after its release a notice is looked for.
 const RETRY_MARGIN: Duration = Duration::from_millis(5);
@@ -185,7 +149,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
                 retries.extend(again_at);
                 next = again_at.unwrap_or(next).min(next);
             }
-            () = engine.notices.0.notified() => look = true,
+            () = engine.notices.notified() => look = true,
             () = engine.environment.sleep_until(next), if calls.len() < NOTICES_CONCURRENT => look = true,
         }
     }

@@ -3,17 +3,14 @@
 //! A run that is not in memory reads its messages when it is loaded. For a run in memory, the store reports
 //! [news](crate::store::Store::news), and the engine puts the messages into its mailbox.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use super::Inner;
-use super::active_run::ActiveRun;
-use super::end::Finished;
-use super::mailbox::{Arrival, What};
-use super::missing::not_found;
+use super::inner::Inner;
+use super::parts::active_run::ActiveRun;
+use super::parts::finished::Finished;
+use super::parts::mailbox::{Arrival, What};
+use super::parts::missing::not_found;
 use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
 use crate::keys;
@@ -27,48 +24,6 @@ use crate::store::{
     SendMessageAnswer, TokenLabel, TokenRow, TokenState,
 };
 use crate::text::excerpt;
-
-#[derive(Default)]
-pub(super) struct News {
-    /// Runs with messages that could not be fetched yet.
-    unread: Mutex<BTreeSet<RunKey>>,
-    arrived: Notify,
-    due: Notify,
-}
-
-impl News {
-    fn unread(&self) -> MutexGuard<'_, BTreeSet<RunKey>> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Signals that there may be messages for runs in memory.
-    pub fn hint(&self) {
-        self.arrived.notify_one();
-    }
-
-    /// This engine has sent something itself, or released a run: there may be messages, and a run may be due.
-    pub fn sent(&self) {
-        self.arrived.notify_one();
-        self.due.notify_one();
-    }
-
-    /// Resolves when a run may be due that was not before.
-    pub async fn recounting(&self) {
-        self.due.notified().await;
-    }
-
-    /// Called when a run was activated.
-    pub fn run_is_here(&self, run: RunKey) {
-        if self.unread().contains(&run) {
-            self.hint();
-        }
-    }
-
-    /// Resolves when there may be messages.
-    pub async fn arriving(&self) {
-        self.arrived.notified().await;
-    }
-}
 
 /// Fetches messages until the engine drains.
 pub(super) async fn run(engine: Arc<Inner>) {
@@ -201,7 +156,7 @@ impl Inner {
         let (inbox_seq, messages) = match self.store.inbox(live.key).await {
             Ok(inbox) => inbox,
             Err(error) if error.code() == Code::Damaged => {
-                live.add(self, [Arrival { at: self.clock.now(), what: What::Fault(error) }]);
+                self.add_arrivals(live, [Arrival { at: self.clock.now(), what: What::Fault(error) }]);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -210,7 +165,7 @@ impl Inner {
             let at = message.arrived_at;
             open(message, live.generation).unwrap_or_else(|error| Arrival { at, what: What::Fault(error) })
         });
-        live.receive(self, inbox_seq, arrivals.collect());
+        self.drive_if(live, live.receive(inbox_seq, arrivals.collect()));
         Ok(())
     }
 

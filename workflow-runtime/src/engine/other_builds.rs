@@ -1,6 +1,6 @@
 //! What other deployments have published, for runs that are started for them.
 
-use super::Inner;
+use super::inner::Inner;
 use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};

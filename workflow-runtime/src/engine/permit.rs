@@ -4,50 +4,12 @@
 //! holds none: it acquires one again before it continues.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::scope::{Life, of_attempt};
-
-/// The permit that an attempt holds.
-#[derive(Default)]
-pub(super) struct Held(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    permit: Option<OwnedSemaphorePermit>,
-    /// The semaphore of a permit that was lent.
-    permits: Option<Arc<Semaphore>>,
-    /// The number of parts of the attempt that wait for runs.
-    waiting: usize,
-    /// Whether the attempt has ended, and needs no further permit.
-    over: bool,
-}
-
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stores a permit that was acquired again, unless it is no longer needed.
-    fn give(&self, permit: OwnedSemaphorePermit) {
-        let mut state = self.lock();
-        // Otherwise it is dropped, outside the lock.
-        let _rest = match state.over || state.waiting > 0 || state.permit.is_some() {
-            true => Some(permit),
-            false => state.permit.replace(permit),
-        };
-        drop(state);
-    }
-
-    /// The semaphore to acquire a permit from, if the attempt needs one.
-    fn owed(&self) -> Option<Arc<Semaphore>> {
-        let state = self.lock();
-        let owes = !state.over && state.waiting == 0 && state.permit.is_none();
-        state.permits.clone().filter(|_| owes)
-    }
-}
+use super::parts::life::Life;
+use super::scope::of_attempt;
 
 /// The permit of an attempt; dropping it releases the permit.
 pub(super) struct Permit(Arc<Life>);

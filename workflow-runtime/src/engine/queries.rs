@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use super::load::Stuck;
-use super::missing::not_found;
-use super::{Inner, row_error};
+use super::inner::Inner;
+use super::parts::missing::not_found;
+use super::parts::row_error;
+use super::parts::stuck::Stuck;
 use crate::codec;
 use crate::error::Result;
 use crate::limits::{SEARCH_MS, SEARCH_RUNS};

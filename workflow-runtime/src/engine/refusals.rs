@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::Inner;
-use super::load::Stuck;
-use super::roster::Roster;
+use super::inner::Inner;
+use super::parts::roster::Roster;
+use super::parts::stuck::Stuck;
 use crate::error::{Code, Error, Result};
 use crate::limits::REFUSALS_INTERVAL;
 use crate::model::Status;

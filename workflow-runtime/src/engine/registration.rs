@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use super::Inner;
-use super::roster::{Roster, Serves};
+use super::inner::Inner;
+use super::parts::roster::{Roster, Serves};
 use crate::error::Result;
 use crate::model::{Catalogue, DeploymentInfo, Schema, WorkerInfo, time};
 use crate::registry::{catalogue, queue, registry};

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use super::Inner;
-use super::batcher::misanswered;
+use super::inner::Inner;
 use super::messages::milliseconds;
-use super::missing::not_found;
-use super::pages::Pages;
-use super::wait::Done;
+use super::parts::batcher::misanswered;
+use super::parts::missing::not_found;
+use super::parts::pages::Pages;
+use super::parts::waiters::Done;
 use crate::error::{Code, Error, Result};
 use crate::history::HistoryReader;
 use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
@@ -28,9 +26,6 @@ const DELETION_REASON: &str = "it was deleted before it was started";
 pub(super) const CLEANING: Budget = Budget { rows: 5_000, bytes: 16 << 20 };
 
 const DELETE_AGAIN: &str = "delete it again; if it was deleted, that fails with `Code::RunNotFound`";
-
-#[derive(Default)]
-pub(super) struct Cleaning(Notify);
 
 impl Inner {
     /// Deletes a run.
@@ -65,7 +60,7 @@ impl Inner {
         self.waiters.wake(id, Done::Left(None));
         // The delete may have sent messages to waiting runs, here or elsewhere, and may have left rows to remove.
         self.news.sent();
-        self.cleaning.0.notify_one();
+        self.cleaning.notify_one();
     }
 
     /// The last journal row for watchers of a run that has no journal.
@@ -217,7 +212,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             tokio::select! {
                 biased;
                 () = engine.draining.cancelled() => return,
-                () = engine.cleaning.0.notified() => {}
+                () = engine.cleaning.notified() => {}
                 () = engine.environment.sleep(engine.until_next_cleaning()) => {}
             }
         }

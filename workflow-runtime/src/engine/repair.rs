@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use self::point::{Deliveries, Ending, ForkPoint, forked, succeeds};
 use self::rewrite::{Beginning, Changes};
-use super::Inner;
 use super::create::not_created;
-use super::missing::{events_removed, not_found};
-use super::pages::Pages;
+use super::inner::Inner;
+use super::parts::missing::{events_removed, not_found};
+use super::parts::pages::Pages;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEventKind};

@@ -4,75 +4,25 @@
 //! claim them. A long replay frees its permit for others, so a few long journals do not delay short ones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, Semaphore};
-
-use super::{Inner, activations, load};
-use crate::limits::{CLAIM_RUNS, REPLAY_IS_LONG_AFTER, REPLAYS_CONCURRENT, REPLAYS_LONG};
+use super::inner::Inner;
+use super::load;
+use super::parts::activations;
+use crate::limits::REPLAY_IS_LONG_AFTER;
 use crate::store::{Release, RunRow};
-
-/// See the module.
-pub(super) struct Replays {
-    /// Permits of replays that have not taken long yet.
-    short: Semaphore,
-    /// Permits of replays that have taken long.
-    long: Semaphore,
-    /// The number of claimed runs that wait for their replay.
-    queued: AtomicUsize,
-    /// Whether a claim was skipped since the queue was full.
-    skipped: AtomicUsize,
-    room: Notify,
-}
-
-impl Default for Replays {
-    fn default() -> Self {
-        Replays {
-            short: Semaphore::new(REPLAYS_CONCURRENT),
-            long: Semaphore::new(REPLAYS_LONG),
-            queued: AtomicUsize::new(0),
-            skipped: AtomicUsize::new(0),
-            room: Notify::new(),
-        }
-    }
-}
 
 /// A run in the queue; dropping it frees its place.
 struct Queued(Arc<Inner>);
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        let replays = &self.0.replays;
-        replays.queued.fetch_sub(1, Ordering::AcqRel);
-        if replays.skipped.swap(0, Ordering::AcqRel) > 0 {
-            replays.room.notify_one();
-        }
-    }
-}
-
-impl Replays {
-    /// The number of runs that may be claimed now. If it is zero, [`room`](Replays::room) resolves when it is not.
-    pub fn free(&self) -> usize {
-        let free = || CLAIM_RUNS.saturating_sub(self.queued.load(Ordering::Acquire));
-        match free() {
-            0 => {
-                self.skipped.store(1, Ordering::Release);
-                // Runs may have left the queue before they could see `skipped`.
-                free()
-            }
-            free => free,
-        }
-    }
-
-    /// Resolves when the queue has room again after it was full.
-    pub async fn room(&self) {
-        self.room.notified().await;
+        self.0.replays.remove();
     }
 }
 
 /// Queues a claimed run, and replays it when a permit is free.
 pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, activation: activations::Guard) {
-    engine.replays.queued.fetch_add(1, Ordering::AcqRel);
+    engine.replays.add();
     let queued = Queued(engine.clone());
     let slot = engine.queues.take(&row.workflow);
     let replayed = engine.clone();

@@ -1,20 +1,20 @@
 //! The attempt that runs the current code: what a step can read of it and request from it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::active_run::ActiveRun;
-use super::client::Handle;
-use super::mailbox::EarlyEnd;
-use super::permit::Held;
-use super::streams::AttemptWriter;
-use super::{Client, output};
+use super::Client;
+use super::inner::{Handle, Inner};
+use super::parts::active_run::ActiveRun;
+use super::parts::life::Life;
+use super::parts::mailbox::EarlyEnd;
+use super::parts::outputs::WritingAttempt;
 use crate::codec::Payload;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::keys::{self, KeyBase};
 use crate::model::span_id;
 use crate::replay::{self, Inherited, Origin, Suspension};
@@ -72,107 +72,30 @@ pub(super) struct Scope {
     pub last_payload: Option<Payload>,
 }
 
-/// The stages of an attempt.
-const WAITS: u8 = 0;
-const BEGUN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-/// An earlier attempt may have had the effect of the step, so only the result of this one decides whether to roll it back.
-const REPEATS: u8 = 3;
-
-/// The state of an attempt, and whether it is still needed.
-#[derive(Default)]
-pub(super) struct Life {
-    over: AtomicBool,
-    /// Whether it has begun, or was given up before that: the first change wins.
-    stage: AtomicU8,
-    /// Whether it was asked to end.
-    unwanted: AtomicBool,
-    /// The last heartbeat, in milliseconds of monotonic time.
-    pub beat: AtomicU64,
-    /// Locked while the attempt ends, and while an action runs that must precede its end.
-    ending: Mutex<()>,
-    /// Created at the first call of `cancellation`.
-    token: OnceLock<CancellationToken>,
-    /// Its permit.
-    pub held: Held,
-    /// The first request of the attempt.
-    early_end: OnceLock<Mutex<Option<EarlyEnd>>>,
-}
-
-impl Life {
-    fn token(&self) -> CancellationToken {
-        let token = self.token.get_or_init(CancellationToken::new).clone();
-        if self.over.load(Ordering::SeqCst) || self.unwanted.load(Ordering::SeqCst) {
-            token.cancel();
-        }
-        token
-    }
-
-    /// Marks that an earlier attempt may have had the effect of the step.
-    pub fn repeats(&self) {
-        self.stage.store(REPEATS, Ordering::SeqCst);
-    }
-
-    /// Whether the attempt may begin.
-    pub fn begin(&self) -> bool {
-        match self.stage.compare_exchange(WAITS, BEGUN, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => true,
-            Err(stage) => stage != GIVEN_UP,
-        }
-    }
-
-    /// Whether the attempt will never begin. An attempt that has begun is asked to end.
-    pub fn give_up(&self) -> bool {
-        match self.stage.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => true,
-            Err(BEGUN) => {
-                self.unwanted.store(true, Ordering::SeqCst);
-                if let Some(token) = self.token.get() {
-                    token.cancel();
-                }
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn end_early(&self, end: EarlyEnd) {
-        self.early_end.get_or_init(|| Mutex::new(Some(end)));
-    }
-
-    /// Whether it ends by a request.
-    pub fn ends_early(&self) -> bool {
-        self.early_end.get().is_some()
-    }
-
-    pub fn take_early_end(&self) -> Option<EarlyEnd> {
-        self.early_end.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Calls `act` before the attempt ends, if it has not ended.
-    pub fn before_its_end<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
-        let _ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        (!self.over.load(Ordering::SeqCst)).then(act)
-    }
-}
-
-/// Marks an attempt as over when its future is dropped, whether that has completed or not.
-pub(super) struct Alive(pub Arc<Life>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        {
-            let _ending = self.0.ending.lock().unwrap_or_else(PoisonError::into_inner);
-            self.0.over.store(true, Ordering::SeqCst);
-        }
-        if let Some(token) = self.0.token.get() {
-            token.cancel();
-        }
-    }
-}
-
 tokio::task_local! {
     static SCOPE: Scope;
+    /// The attempt whose chunk the running output function has received.
+    static TAKES: AttemptWriter;
+}
+
+/// An attempt that writes to streams.
+#[derive(Clone)]
+pub(crate) struct AttemptWriter {
+    pub(super) engine: Weak<Handle>,
+    pub(super) of: WritingAttempt,
+}
+
+impl AttemptWriter {
+    /// Makes a future one of an output function that has received a chunk of this attempt.
+    pub(super) fn taken<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        TAKES.scope(self, future)
+    }
+}
+
+/// The attempt whose chunk the running output function has received.
+fn taken_from() -> Option<AttemptWriter> {
+    // Not in a workflow whose first turn is polled by the function that starts it.
+    replay::current().is_none().then(|| TAKES.try_with(Clone::clone).ok())?
 }
 
 /// Calls a function with the scope of the current attempt. `None` outside a step, and in a workflow: a
@@ -292,7 +215,7 @@ pub fn cancellation() -> CancellationToken {
 /// The engine that executes the current step, if there is one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
     let engine = of_attempt(|scope| scope.engine.upgrade());
-    let engine = engine.or_else(|| Some(output::taken_from()?.engine.upgrade()))?;
+    let engine = engine.or_else(|| Some(taken_from()?.engine.upgrade()))?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
         Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
     }))
@@ -302,15 +225,17 @@ pub(crate) fn current() -> Option<Result<Client, Error>> {
 pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
     of_attempt(|scope| AttemptWriter {
         engine: scope.engine.clone(),
-        live: scope.live.clone(),
-        life: scope.life.clone(),
-        into: scope.origin.as_ref().map(|origin| origin.run.clone()),
-        op: scope.op,
-        attempt: scope.attempt,
-        step: scope.outer,
-        takes: false,
+        of: WritingAttempt {
+            live: scope.live.clone(),
+            life: scope.life.clone(),
+            into: scope.origin.as_ref().map(|origin| origin.run.clone()),
+            op: scope.op,
+            attempt: scope.attempt,
+            step: scope.outer,
+            takes: false,
+        },
     })
-    .or_else(output::taken_from)
+    .or_else(taken_from)
 }
 
 /// The data that the run of the current step shares with its children.
@@ -371,8 +296,19 @@ pub(super) fn is_of_run(run: &str) -> bool {
 }
 
 /// Whether the current code is part of a step that an engine executes.
-pub(super) fn is_current() -> bool {
+fn is_current() -> bool {
     of_attempt(|_| ()).is_some()
+}
+
+impl Inner {
+    pub(super) fn check_open(&self) -> Result<()> {
+        // A step that may still end during the shutdown may also start runs.
+        let in_step = is_current();
+        if self.stopped.is_cancelled() || (self.draining.is_cancelled() && !in_step) {
+            return Err(self.closed("the engine is shut down", "open another one"));
+        }
+        Ok(())
+    }
 }
 
 /// Counts the calls of steps inside a step, by step. Tasks that it spawns count under `None`.

@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Inner, StopOnDrop};
+use super::inner::Inner;
+use super::inner::StopOnDrop;
 use crate::error::Result;
 use crate::limits::{ABORT_GRACE, SHUTDOWN_GRACE};
 use crate::store::Release;

@@ -12,10 +12,11 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 
 use super::builder::Builder;
-use super::end::Finished;
-use super::missing::not_found;
-use super::roster::Has;
-use super::{Inner, resend::Sender as _};
+use super::inner::Inner;
+use super::parts::finished::Finished;
+use super::parts::missing::not_found;
+use super::parts::resend::Sender as _;
+use super::parts::roster::Has;
 use crate::error::{Code, Error, Result};
 use crate::limits::{CALLBACKS_TIMEOUT, STRANDED_INTERVAL, STRANDED_LOOK_INTERVAL};
 use crate::model::{Status, Stranded};

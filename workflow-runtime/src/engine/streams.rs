@@ -1,33 +1,18 @@
 //! Streams: writes by attempts, and reads of chunks.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use super::active_run::ActiveRun;
-use super::missing::not_found;
-use super::resend::{self, GivenUp, Sent};
-use super::scope::Life;
-use super::wait::{Awaited, Done, Look, Seen};
-use super::{Handle, Inner};
+use super::inner::Inner;
+use super::parts::missing::not_found;
+use super::parts::resend::{self, GivenUp, Sent};
+use super::parts::waiters::Done;
+use super::scope::AttemptWriter;
+use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
 use crate::registry::registry;
 use crate::replay::{Chunk, closed_already, full};
 use crate::store::{AppendChunk, AppendChunkAnswer, ChunkPage, Execution, Failed, Follow, NewChunk, RunKey};
-
-/// An attempt that writes to streams.
-#[derive(Clone)]
-pub(crate) struct AttemptWriter {
-    pub(super) engine: Weak<Handle>,
-    pub(super) live: Arc<ActiveRun>,
-    pub(super) life: Arc<Life>,
-    /// The run whose streams it writes to, if that is another run.
-    pub(super) into: Option<Arc<str>>,
-    pub(super) op: u64,
-    pub(super) attempt: u32,
-    pub(super) step: &'static str,
-    /// Whether the run's output function writes, for the attempt whose chunk it has received.
-    pub(super) takes: bool,
-}
 
 impl AttemptWriter {
     /// Writes a chunk. Once this returns, the chunk is durable, and the run's output function has received it.
@@ -38,32 +23,32 @@ impl AttemptWriter {
         let engine = self.engine.upgrade().ok_or_else(closed)?.inner.clone();
         let stream = chunk.stream.clone();
         let execution = Execution {
-            generation: self.live.generation,
-            op: self.op,
-            step: self.step.into(),
-            attempt: self.attempt,
-            epoch: self.live.fence.epoch,
+            generation: self.of.live.generation,
+            op: self.of.op,
+            step: self.of.step.into(),
+            attempt: self.of.attempt,
+            epoch: self.of.live.fence.epoch,
         };
         let chunk = engine.new_chunk(chunk);
         let id = chunk.value.as_ref().map(|_| chunk.id);
         let write = AppendChunk {
-            run: self.live.key,
-            owner: self.live.fence.owner,
+            run: self.of.live.key,
+            owner: self.of.live.fence.owner,
             execution,
-            into: self.into.clone(),
+            into: self.of.into.clone(),
             chunk,
             most: STREAM_CHUNKS_MAX,
         };
-        let run = self.into.as_ref().unwrap_or(&self.live.id);
+        let run = self.of.into.as_ref().unwrap_or(&self.of.live.id);
         let (Some(id), Some(output)) = (id, engine.outputs.get(run)) else {
             return self.written(&engine, run, &stream, write).await;
         };
-        let writing = output.writes(&stream, id, &self);
+        let writing = output.writes(&stream, id, &self.of);
         self.written(&engine, run, &stream, write).await?;
         writing.stored();
         // A write of the output function cannot wait for that function.
-        if !self.takes {
-            output.given(&engine, run, &stream).await;
+        if !self.of.takes {
+            engine.give_output(&output, run, &stream).await;
         }
         Ok(())
     }
@@ -72,7 +57,7 @@ impl AttemptWriter {
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)
-                .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
+                .operation(format!("operation {}: step `{}`, attempt {}", self.of.op, self.of.step, self.of.attempt))
                 .help("write before the step returns; what an abandoned attempt writes is not recorded")
         };
         // Sent until the store accepts it, like a turn: an unavailable database does not fail the step.
@@ -81,8 +66,8 @@ impl AttemptWriter {
         let sent = resend::until_taken(engine, sent, || async {
             let _room = engine.batcher.room(bytes).await;
             // Queued before the turn that settles the attempt, or not at all.
-            let queued = self.life.before_its_end(|| {
-                self.live.attempt_writes(self.op, self.attempt);
+            let queued = self.of.life.before_its_end(|| {
+                self.of.live.attempt_writes(self.of.op, self.of.attempt);
                 engine.batcher.send(write.clone())
             });
             match queued {

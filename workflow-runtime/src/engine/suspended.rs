@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::inner::Inner;
 use super::messages::{NO_OPERATION, message};
-use super::missing::not_found;
+use super::parts::missing::not_found;
 use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
 use crate::model::Suspended;

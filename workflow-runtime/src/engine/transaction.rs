@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Inner;
-use super::active_run::ActiveRun;
+use super::inner::Inner;
 use super::messages::message;
+use super::parts::active_run::ActiveRun;
 use crate::definition::{AttemptFailure, AttemptResult, Transactional};
 use crate::error::{Code, Error};
 use crate::keys;

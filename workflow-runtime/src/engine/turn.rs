@@ -11,24 +11,40 @@ use futures_util::FutureExt;
 use self::act::act;
 pub(super) use self::act::activate;
 use self::draft::{Draft, deliver, keep_what_comes_no_more, reject};
-use super::Inner;
-use super::active_run::{ActiveRun, DriverState};
-use super::end::Finished;
-use super::load::{self, Replay};
-use super::mailbox::Arrival;
-use super::resend::{self, GivenUp, Sent, Taken};
-use super::telemetry::Spans;
-use super::wait::{Done, Known};
-use super::{effects, eviction, row_error};
+use super::commit::{commit, journal_row};
+use super::inner::Inner;
+use super::park;
+use super::parts::active_run::{ActiveRun, DriverState, NeedsDriver};
+use super::parts::finished::Finished;
+use super::parts::mailbox::Arrival;
+use super::parts::row_error;
+use super::parts::telemetry::Spans;
+use super::parts::waiters::{Done, Known};
+use super::replay_journal::{Replay, replay};
+use super::{effects, eviction};
 use crate::error::{Code, Error};
-use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX};
+use crate::limits::EVENTS_PER_TURN_MAX;
 use crate::model::Status;
 use crate::panics::panic_text;
-use crate::replay::{Encoded, End, Event, TurnRecord};
-use crate::store::{self, JournalRow, NEVER, RowChange, Turn, TurnAnswer};
+use crate::replay::{End, Event, TurnRecord};
+use crate::store::{self, JournalRow, NEVER, RowChange, Turn};
+
+impl Inner {
+    /// Adds arrivals to the mailbox of a run, and starts a driver if none runs.
+    pub(super) fn add_arrivals(self: &Arc<Self>, live: &Arc<ActiveRun>, arrivals: impl IntoIterator<Item = Arrival>) {
+        self.drive_if(live, live.add(arrivals));
+    }
+
+    /// Starts a driver of the run if it needs one.
+    pub(super) fn drive_if(self: &Arc<Self>, live: &Arc<ActiveRun>, NeedsDriver(needed): NeedsDriver) {
+        if needed {
+            self.drivers.spawn_on(drive(self.clone(), live.clone()), &self.runtime);
+        }
+    }
+}
 
 /// Executes turns until the mailbox is empty.
-pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
+async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
     while let Some((mut driver, arrivals)) = live.take(EVENTS_PER_TURN_MAX) {
         let stays = AssertUnwindSafe(turn(&engine, &live, &mut driver, arrivals)).catch_unwind().await;
         if matches!(stays, Ok(true)) {
@@ -44,9 +60,9 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
                 // The panicked turn is not committed, and its inbox messages are still stored.
                 let text = format!("the run's turn panicked: {}", panic_text(&*panic));
                 let error = Error::coded(Code::Panic, text);
-                load::park(&engine, live.key, live.generation, live.fence, &live.id, error).await;
+                park::park(&engine, live.key, live.generation, live.fence, &live.id, error).await;
             } else if driver.status == Status::Stuck {
-                load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
+                park::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
             }
             drop(driver);
             engine.waiters.wake(&live.id, Done::Left(end));
@@ -108,7 +124,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
             engine.news.sent();
         }
         if notify {
-            engine.notices.hint();
+            engine.notices.notify_one();
         }
         if may_be_read {
             engine.waiters.wake(&live.id, Done::Chunk);
@@ -197,51 +213,10 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
     }
 }
 
-/// The journal's row of the delivered events.
-pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Result<JournalRow, Error> {
-    let Encoded { format, checksum, body } = record.encode()?;
-    if body.len() > ROW_BYTES_MAX {
-        return Err(Error::coded(
-            Code::Limit,
-            "what the workflow asks for after one event is too large to be recorded",
-        )
-        .expected(format!("at most {ROW_BYTES_MAX} bytes"))
-        .found(format!("{} bytes", body.len()))
-        .help("start fewer steps at once, or pass them the address of the data instead of the data"));
-    }
-    Ok(JournalRow { index, turn: engine.random.number(), format, checksum, body: body.into() })
-}
-
-/// Commits a turn, however long that takes: sends it again, unchanged, until the store accepts it. `None` if it is not
-/// recorded by this engine, else whether other runs may have received inbox messages.
-pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool> {
-    let sent = Sent { run: id, what: "the run's turn", owner: Some(turn.fence.owner) };
-    match resend::until_taken(engine, sent, || engine.batcher.turn(&turn)).await {
-        Ok(Taken { answer: TurnAnswer::Committed, again }) => Some(again),
-        Ok(Taken { answer: TurnAnswer::CommittedAndNotified, .. }) => Some(true),
-        Ok(Taken { answer: TurnAnswer::Fenced, .. }) => {
-            tracing::warn!(run = id, "the run is another engine's now");
-            // Or this engine's, under a later claim.
-            engine.activations.miss();
-            None
-        }
-        // The next engine executes the turn again.
-        Err(GivenUp::Closed(failed)) => {
-            tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
-            None
-        }
-        // The next owner finds the run as it was before this turn, or with this turn.
-        Err(GivenUp::Lost(failed)) => {
-            tracing::warn!(run = id, error = ?failed.error, "the right to execute the run was lost before its turn was recorded");
-            None
-        }
-    }
-}
-
 /// Replays the stored run and then this turn; if the replay differs, the turn becomes a fault only.
 async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
     let mut spans = Spans::default();
-    let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
+    let replayed = match replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
         Ok((mut core, _)) => replay_again(&mut core, &draft.record),
         Err(Replay::Fault(error)) => Err(error),
         Err(Replay::Store(_)) => Ok(()),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Inner;
 use super::cycle::Cycle;
-use super::load::Stuck;
+use super::inner::Inner;
 use super::messages;
-use super::missing::not_found;
-use super::pages::Pages;
-use super::roster::{Has, Roster};
+use super::parts::missing::not_found;
+use super::parts::pages::Pages;
+use super::parts::roster::{Has, Roster};
+use super::parts::stuck::Stuck;
 use crate::error::{Error, Result};
 use crate::history::{Pending, PendingOperations, PendingStep, Work};
 use crate::model::{Status, Waiting, time};

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Inner;
+use super::inner::Inner;
 use super::registration::info;
 use crate::error::{Code, Error, Result};
 use crate::limits::{OWNERSHIP_INTERVAL, YIELD_REST, YIELD_WAIT};

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::Inner;
-use crate::engine::pages::PageSize;
+use super::super::inner::Inner;
+use crate::engine::parts::pages::PageSize;
 use crate::error::Result;
 use crate::history::{HistoryReader, RunEvent};
 use crate::keys::{self, KeyBase};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::super::Inner;
-use super::super::create::started;
+use super::super::effects::started;
+use super::super::inner::Inner;
 use super::super::messages;
 use super::point::{Deliveries, ends};
 use crate::error::{Code, Error, Result};

@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::mailbox::What;
-use super::super::missing::not_found;
-use super::super::{Inner, messages};
+use super::super::inner::Inner;
+use super::super::messages;
+use super::super::parts::mailbox::What;
+use super::super::parts::missing::not_found;
 use super::point::{LastGood, last_good_point};
 use super::rewrite::{Beginning, Changes, awaited_children};
 use super::{RETRY_AGAIN, not_retried};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::active_run::{ActiveRun, DriverState};
 use super::super::attempt::{self, Begin};
-use super::super::clock::Deadline;
-use super::super::mailbox::{Arrival, What};
-use super::super::{Inner, eviction};
+use super::super::eviction;
+use super::super::inner::Inner;
+use super::super::parts::active_run::{ActiveRun, DriverState};
+use super::super::parts::clock::Deadline;
+use super::super::parts::mailbox::{Arrival, What};
 use crate::definition::adopted;
 use crate::error::{Code, Error};
 use crate::replay::{Action, Kind};
@@ -27,7 +28,7 @@ pub(super) fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut Drive
     } else {
         arrivals = perform(engine, live, driver, actions);
     }
-    live.add(engine, arrivals);
+    engine.add_arrivals(live, arrivals);
 }
 
 /// Dispatches, arms and aborts. Returns the timers that are due already.
@@ -122,7 +123,7 @@ pub(in crate::engine) fn activate(
     driver.core.shared().on_alarm(move || {
         if let (Some(engine), Some(live)) = (alarmed.0.upgrade(), alarmed.1.upgrade()) {
             let at = engine.clock.now();
-            live.add(&engine, [Arrival { at, what: What::Alarm }]);
+            engine.add_arrivals(&live, [Arrival { at, what: What::Alarm }]);
         }
     });
     engine.remember(live);
@@ -133,7 +134,7 @@ pub(in crate::engine) fn activate(
     arrivals.extend(messages);
     // An alarm that was raised before `on_alarm` was set.
     arrivals.extend(alarm);
-    live.start(engine, Box::new(driver), arrivals);
+    engine.drive_if(live, live.start(Box::new(driver), arrivals));
     if engine.stopped.is_cancelled() || !engine.holds(live) {
         engine.retire(live);
     }

@@ -1,8 +1,9 @@
 //! The content of a turn before its commit: arrivals are delivered to the run, or kept for later.
 
-use super::super::active_run::{ActiveRun, DriverState, IDLE};
-use super::super::mailbox::{Arrival, What};
-use super::super::{Inner, events, messages};
+use super::super::inner::Inner;
+use super::super::parts::active_run::{ActiveRun, DriverState, IDLE};
+use super::super::parts::mailbox::{Arrival, What};
+use super::super::{events, messages};
 use crate::error::Error;
 use crate::keys;
 use crate::limits::TURN_RESULTS_BYTES;

@@ -3,7 +3,7 @@
 use crate::error::{Code, Error};
 use crate::text::excerpt;
 
-pub(super) fn events_removed(id: &str, event: u64, first: u64) -> Error {
+pub fn events_removed(id: &str, event: u64, first: u64) -> Error {
     Error::coded(
         Code::EventsRemoved,
         format!("event {event} of the run was removed, with the journal of its generation"),
@@ -17,7 +17,7 @@ pub(super) fn events_removed(id: &str, event: u64, first: u64) -> Error {
     .into_fatal()
 }
 
-pub(super) fn not_found(id: &str) -> Error {
+pub fn not_found(id: &str) -> Error {
     Error::coded(Code::RunNotFound, format!("there is no run `{}` in this store", excerpt(id)))
         .run(id)
         .help("check the id and the store's URL; a run exists once `start(..).await` has returned")

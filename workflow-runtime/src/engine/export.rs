@@ -5,9 +5,9 @@ use std::sync::Arc;
 use opentelemetry::{Array, KeyValue, StringValue, Value as Attribute};
 use serde_json::Value;
 
-use super::export::{EndedSpan, Exporter};
-use crate::engine::Inner;
-use crate::engine::resend::Sender as _;
+use super::inner::Inner;
+use super::parts::resend::Sender as _;
+use super::parts::telemetry::{EndedSpan, Exporter};
 use crate::error::Result;
 use crate::model::{Status, span_id};
 use crate::replay::{End, Event, TurnRecord};
@@ -24,7 +24,7 @@ fn status(end: &End) -> Result<(), String> {
 impl Inner {
     /// Exports the span of a run whose end is recorded in this generation, unless the status is not an end. The span shows
     /// the run's first and last row, which are read in a task of its own; a shutdown waits for it.
-    pub(in crate::engine) fn export_end(self: &Arc<Self>, run: &Arc<str>, generation: u64, status: Status) {
+    pub(super) fn export_end(self: &Arc<Self>, run: &Arc<str>, generation: u64, status: Status) {
         let Some(exporter) = self.settings.telemetry.0.clone().filter(|_| status.is_terminal()) else { return };
         let (engine, run) = (self.clone(), run.clone());
         let export = async move {
@@ -73,7 +73,7 @@ impl Inner {
     }
 
     /// Counts the end of a run that was not in memory, or that such a run got stuck.
-    pub(in crate::engine) async fn count_end(&self, run: &str, status: Status) {
+    pub(super) async fn count_end(&self, run: &str, status: Status) {
         if let Ok(Some(row)) = self.row(run).await {
             self.metrics.ended(row.workflow.to_string(), status);
         }

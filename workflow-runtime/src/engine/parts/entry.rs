@@ -4,7 +4,7 @@ use crate::store::Registration;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Entry {
+pub struct Entry {
     /// The number under which the engine is listed; 0 before it is.
     pub owner: u64,
     pub registration: Option<Box<dyn Registration>>,

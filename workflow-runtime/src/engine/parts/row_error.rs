@@ -7,7 +7,7 @@ use crate::replay::{End, Failing, Shared};
 use crate::store::RowError;
 
 /// The error with which a run ends.
-pub(super) fn of_end(end: &End) -> Option<RowError> {
+pub fn of_end(end: &End) -> Option<RowError> {
     match end {
         End::Completed(_) | End::Continued(_) => None,
         End::Failed(error) => Some(row_error(RunError::recorded(error.as_str()), None)),
@@ -16,7 +16,7 @@ pub(super) fn of_end(end: &End) -> Option<RowError> {
 }
 
 /// The error of the step that has been failing for the longest time, if the last attempt of one has failed.
-pub(super) fn of_run(run: &Shared) -> Option<RowError> {
+pub fn of_run(run: &Shared) -> Option<RowError> {
     let Failing { since, error } = run.failing()?;
     Some(row_error(RunError::recorded(error.as_str()), Some(since)))
 }
@@ -27,13 +27,13 @@ fn row_error(error: RunError, failing_since: Option<u64>) -> RowError {
 }
 
 /// Whether two rows show the same kind of error since the same time: a row is not written for another text alone.
-pub(super) fn is_same(one: Option<&RowError>, other: Option<&RowError>) -> bool {
+pub fn is_same(one: Option<&RowError>, other: Option<&RowError>) -> bool {
     let kind = |error: &RowError| (error.failing_since, error.class.clone());
     one.map(kind) == other.map(kind)
 }
 
 /// The error that a row shows.
-pub(super) fn shown(error: &RowError) -> RunError {
+pub fn shown(error: &RowError) -> RunError {
     let code = error.class.split_once(": ").map_or("", |(code, _)| code);
     RunError { code: code.to_owned(), text: error.text.to_string(), class: error.class.to_string() }
 }

@@ -5,10 +5,6 @@
 //! same id. The counters (`metrics`) are those of this process; the depth of a queue (`depth`) is read from the store.
 
 #[cfg(feature = "otel")]
-mod depth;
-#[cfg(feature = "otel")]
-mod end;
-#[cfg(feature = "otel")]
 mod export;
 #[cfg(feature = "otel")]
 mod metrics;
@@ -18,14 +14,14 @@ mod off;
 mod spans;
 
 #[cfg(feature = "otel")]
-pub(super) use self::export::Telemetry;
+pub use self::export::{EndedSpan, Exporter, Telemetry};
 #[cfg(feature = "otel")]
-pub(super) use self::metrics::{Metrics, Scheduled};
+pub use self::metrics::{Metrics, Scheduled};
 #[cfg(not(feature = "otel"))]
-pub(super) use self::off::{Metrics, Scheduled, Spans, Telemetry};
+pub use self::off::{Metrics, Scheduled, Spans, Telemetry};
 #[cfg(feature = "otel")]
-pub(super) use self::spans::Spans;
+pub use self::spans::Spans;
 
 /// The name of the instrumentation scope.
 #[cfg(feature = "otel")]
-const SCOPE: &str = "workflow_runtime";
+pub const SCOPE: &str = "workflow_runtime";

@@ -20,7 +20,7 @@ use crate::limits::{
 use crate::store::{Answer, Claim, DeleteAnswer, Failed, Ownership, Request, Store, Turn, TurnAnswer, Write};
 
 /// The right to execute, held while a write may be made under it.
-pub(super) type OwnershipSlot = Arc<Mutex<Option<Box<dyn Ownership>>>>;
+pub type OwnershipSlot = Arc<Mutex<Option<Box<dyn Ownership>>>>;
 
 struct Queued {
     write: Write,
@@ -54,7 +54,7 @@ const AGAIN: &str = "open another engine and repeat the call there: the write ma
 const NOT_QUEUED: &str = "open another engine and repeat the call there";
 
 /// The queue in front of the store.
-pub(super) struct Batcher {
+pub struct Batcher {
     queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
     ended: watch::Receiver<()>,
     in_flight: Arc<AtomicUsize>,
@@ -310,7 +310,7 @@ fn notified_after_all(answer: TurnAnswer) -> TurnAnswer {
 }
 
 /// The error if the store answers a write with the answer of another kind. Whether the write was committed is not known.
-pub(super) fn misanswered() -> Failed {
+pub fn misanswered() -> Failed {
     let error = Error::coded(Code::Store, "the store answered a write with the answer of another kind")
         .help("this is a fault of the store's implementation; report it");
     Failed { error, in_doubt: true, refused: false }

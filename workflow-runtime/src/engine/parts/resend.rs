@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::store::Failed;
 
 /// The engine that sends a write.
-pub(super) trait Sender {
+pub trait Sender {
     /// Whether no write is sent again: the engine is closed, is shutting down, or cannot write any more because of this error.
     fn gives_up_after(&self, error: &Error) -> bool;
 
@@ -16,7 +16,7 @@ pub(super) trait Sender {
 }
 
 /// What is written.
-pub(super) struct Sent<'a> {
+pub struct Sent<'a> {
     pub run: &'a str,
     /// For the log: "the store does not take {what}".
     pub what: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Sent<'a> {
 
 /// The answer of the store.
 #[derive(Debug, PartialEq)]
-pub(super) struct Taken<A> {
+pub struct Taken<A> {
     pub answer: A,
     /// Whether the write was sent more than once: an earlier one may have been committed.
     pub again: bool,
@@ -35,7 +35,7 @@ pub(super) struct Taken<A> {
 /// Why a write is not sent again that the store has not taken. The write may have been committed if the last failure is in
 /// doubt.
 #[derive(Debug)]
-pub(super) enum GivenUp {
+pub enum GivenUp {
     /// The engine is closed or is shutting down.
     Closed(Failed),
     /// The engine has lost the right to execute under which the write was made: the store would refuse the write.
@@ -47,7 +47,7 @@ pub(super) enum GivenUp {
 /// checked after a failure: each write is sent at least once. The pause ends early if the engine ends.
 ///
 /// `send` must send the same write each time, so that the store recognises one that it has committed before.
-pub(super) async fn until_taken<A, F>(
+pub async fn until_taken<A, F>(
     engine: &impl Sender,
     sent: Sent<'_>,
     mut send: impl FnMut() -> F,

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use opentelemetry::{KeyValue, global};
 use tokio::sync::Notify;
 
-use super::SCOPE;
-use crate::engine::Inner;
+use super::inner::Inner;
+use super::parts::telemetry::SCOPE;
 use crate::model::Status;
 use crate::store::Filter;
 
@@ -31,7 +31,7 @@ struct Depths {
 
 impl Inner {
     /// Reports the depth of the queues that this engine serves, while it is open.
-    pub(in crate::engine) fn watch_queues(self: &Arc<Self>) {
+    pub(super) fn watch_queues(self: &Arc<Self>) {
         let depth = |(queue, workflows): (&str, &[&'static str])| Depth {
             queue: queue.to_owned(),
             waiting: Filter {

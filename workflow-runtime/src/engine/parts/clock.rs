@@ -19,7 +19,7 @@ const OFFSETS_MAX: usize = 16;
 
 /// The time at which a timer is due, in milliseconds of one of the engine's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deadline {
+pub enum Deadline {
     /// For a `sleep_until`, and for all deadlines that were recorded before the engine was opened.
     Store(u64),
     /// For a `sleep` or `timeout` that was called since: setting a clock neither ends nor delays it.
@@ -28,7 +28,7 @@ pub(super) enum Deadline {
     Monotonic(u64),
 }
 
-pub(super) struct Clock {
+pub struct Clock {
     environment: Arc<dyn Environment>,
     store: Arc<dyn Store>,
     /// The monotonic time of the last measurement, and its results.

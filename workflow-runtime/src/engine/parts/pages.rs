@@ -6,7 +6,7 @@ use crate::store::{JournalRow, RunKey, Store};
 
 /// How many rows the next page has.
 #[derive(Clone)]
-pub(super) struct PageSize {
+pub struct PageSize {
     pub rows: usize,
     most: usize,
 }
@@ -31,7 +31,7 @@ impl Default for PageSize {
 
 /// The pages of the journal of one generation.
 #[derive(Clone)]
-pub(super) struct Pages {
+pub struct Pages {
     run: RunKey,
     generation: u64,
     next: u64,

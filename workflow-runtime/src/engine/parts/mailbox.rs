@@ -6,13 +6,13 @@ use crate::error::Error;
 use crate::replay::{Event, Suspension};
 
 /// An event of the run that is not delivered yet.
-pub(super) struct Arrival {
+pub struct Arrival {
     /// When it happened; of a timer, its deadline. In milliseconds since 1970.
     pub at: u64,
     pub what: What,
 }
 
-pub(super) enum What {
+pub enum What {
     /// An attempt of a step ended.
     Attempt { op: u64, result: AttemptResult },
     /// An attempt of a step ended by a request (see [`EarlyEnd`]), whatever its result.
@@ -32,7 +32,7 @@ pub(super) enum What {
 }
 
 /// What an attempt of a step requests besides its result.
-pub(super) enum EarlyEnd {
+pub enum EarlyEnd {
     /// To be attempted again after it was resumed.
     Suspended(Suspension),
     /// To end the run with this result.
@@ -54,7 +54,7 @@ impl Arrival {
 
 /// How far the inbox was read.
 #[derive(Clone, Copy, Default)]
-pub(super) struct InboxRead {
+pub struct InboxRead {
     /// [`RunRow::inbox_seq`](crate::store::RunRow::inbox_seq) when the inbox was read.
     pub inbox_seq: u64,
     /// The sequence of the last message.
@@ -78,7 +78,7 @@ impl InboxRead {
 
 /// The arrivals of a run, and the state `D` to which one driver at a time delivers them. Each method is one step: what it
 /// changes, a driver sees together.
-pub(super) struct Mailbox<D> {
+pub struct Mailbox<D> {
     arrivals: Vec<Arrival>,
     /// Whether a driver is running, or will start.
     driven: bool,

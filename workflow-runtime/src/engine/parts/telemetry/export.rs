@@ -18,7 +18,7 @@ use crate::model::{Trace, time};
 
 /// The exporter of spans, if one is set.
 #[derive(Clone, Default)]
-pub struct Telemetry(pub(super) Option<Arc<Exporter>>);
+pub struct Telemetry(pub Option<Arc<Exporter>>);
 
 pub struct Exporter {
     processor: Box<dyn SpanProcessor>,

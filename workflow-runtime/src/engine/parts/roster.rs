@@ -9,7 +9,7 @@ use crate::store::WorkerRow;
 
 /// What a worker executes, as it is published.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Serves {
+pub struct Serves {
     pub workflows: Vec<String>,
     pub queues: Vec<String>,
     /// The name under which its build refuses runs.
@@ -27,10 +27,10 @@ impl Serves {
 }
 
 /// The workers of a store at one moment.
-pub(super) struct Roster(Vec<(WorkerRow, Option<Serves>)>);
+pub struct Roster(Vec<(WorkerRow, Option<Serves>)>);
 
 /// Who has what a run needs.
-pub(super) enum Has {
+pub enum Has {
     /// A worker that executes, or one that will when the executing worker is gone, and none executes now.
     Yes,
     /// No live worker.

@@ -1,7 +1,5 @@
 //! Without the feature `otel`, all of this does nothing.
 
-mod engine;
-
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use crate::registry::{queue, registry};
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Queues {
+pub struct Queues {
     served: Vec<Queue>,
     freed: Arc<Notify>,
 }
@@ -24,7 +24,7 @@ struct Queue {
 }
 
 /// The slot of a step of a queue that is in memory.
-pub(super) struct Slot {
+pub struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     freed: Arc<Notify>,
 }

@@ -5,23 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
 
+use super::activations;
 use super::clock::Deadline;
+use super::life::Life;
 use super::mailbox::{Arrival, InboxRead, Mailbox};
 use super::queues::Slot;
-use super::scope::Life;
 use super::telemetry::Spans;
-use super::wait::Known;
-use super::{Inner, activations, turn};
+use super::waiters::Known;
 use crate::definition::WorkflowDefinition;
 use crate::model::Status;
 use crate::replay::Core;
 use crate::store::{Fence, RowError, RunKey, Settle};
 
 /// The operation number of the eviction timer: the time at which a waiting run leaves memory.
-pub(super) const IDLE: u64 = u64::MAX;
+pub const IDLE: u64 = u64::MAX;
 
 /// The state that a driver works on; only the driver accesses it.
-pub(super) struct DriverState {
+pub struct DriverState {
     pub core: Core,
     pub next_index: u64,
     /// The run's row as it is stored.
@@ -64,19 +64,23 @@ impl DriverState {
 }
 
 /// The span of a run, while it is in memory.
-pub(super) fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Span {
+pub fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Span {
     tracing::info_span!(parent: None, "run", run = id, workflow = definition.source.id)
 }
 
+/// Whether there are arrivals and no driver runs: the caller has to start one.
+#[must_use]
+pub struct NeedsDriver(pub bool);
+
 /// See the module.
 pub(crate) struct ActiveRun {
-    pub(super) key: RunKey,
-    pub(super) id: Arc<str>,
-    pub(super) definition: &'static WorkflowDefinition,
-    pub(super) generation: u64,
-    pub(super) fence: Fence,
+    pub key: RunKey,
+    pub id: Arc<str>,
+    pub definition: &'static WorkflowDefinition,
+    pub generation: u64,
+    pub fence: Fence,
     /// The parent of the spans of its turns and steps, while the run is in memory.
-    pub(super) span: tracing::Span,
+    pub span: tracing::Span,
     mailbox: Mutex<Mailbox<Box<DriverState>>>,
     attempts: Mutex<BTreeMap<u64, (AbortHandle, Arc<Life>)>>,
     /// The attempt of each operation that has written to streams and is not settled.
@@ -110,10 +114,9 @@ impl ActiveRun {
         })
     }
 
-    /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were put before.
-    pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, driver: Box<DriverState>, arrivals: Vec<Arrival>) {
-        let starts = self.mailbox().start(driver, arrivals);
-        self.drive_if(starts, engine);
+    /// Sets the state of the driver. It delivers first these arrivals, then those that were put before.
+    pub fn start(&self, driver: Box<DriverState>, arrivals: Vec<Arrival>) -> NeedsDriver {
+        NeedsDriver(self.mailbox().start(driver, arrivals))
     }
 
     fn mailbox(&self) -> MutexGuard<'_, Mailbox<Box<DriverState>>> {
@@ -124,23 +127,14 @@ impl ActiveRun {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn drive_if(self: &Arc<Self>, starts: bool, engine: &Arc<Inner>) {
-        if starts {
-            let driver = turn::drive(engine.clone(), self.clone());
-            engine.drivers.spawn_on(driver, &engine.runtime);
-        }
-    }
-
-    /// Adds arrivals to the mailbox and starts a driver if none is running.
-    pub fn add(self: &Arc<Self>, engine: &Arc<Inner>, arrivals: impl IntoIterator<Item = Arrival>) {
-        let starts = self.mailbox().add(arrivals);
-        self.drive_if(starts, engine);
+    /// Adds arrivals to the mailbox.
+    pub fn add(&self, arrivals: impl IntoIterator<Item = Arrival>) -> NeedsDriver {
+        NeedsDriver(self.mailbox().add(arrivals))
     }
 
     /// Adds the messages to the mailbox that it has not received before.
-    pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, messages: Vec<Arrival>) {
-        let starts = self.mailbox().receive(inbox_seq, messages);
-        self.drive_if(starts, engine);
+    pub fn receive(&self, inbox_seq: u64, messages: Vec<Arrival>) -> NeedsDriver {
+        NeedsDriver(self.mailbox().receive(inbox_seq, messages))
     }
 
     /// Takes the arrivals, with the state to deliver them to. `None` ends the driver; the next arrival starts another.

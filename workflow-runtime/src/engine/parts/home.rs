@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Code, Error};
 
 /// The runtime that an engine was opened in, and whether it has ended.
-pub(super) struct Home {
+pub struct Home {
     /// The thread that opened it. Test harnesses name it after the test.
     thread: String,
     /// Cancelled when the engine has ended.
@@ -79,7 +79,7 @@ impl Drop for Leaving {
 }
 
 /// A task of the engine, which ends when the engine has stopped: see [`Home::watch`].
-pub(super) struct Watched {
+pub struct Watched {
     // Dropped first: code that sees the end of the task then finds the reason.
     _home: Leaving,
     task: BoxFuture<'static, ()>,

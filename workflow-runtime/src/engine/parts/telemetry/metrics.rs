@@ -15,7 +15,7 @@ use crate::model::Status;
 use crate::registry::queue;
 
 /// In seconds: from a call within the machine to a day of work.
-pub(super) const SECONDS: [f64; 18] = [
+pub const SECONDS: [f64; 18] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 21_600.0,
     86_400.0,
 ];
@@ -175,7 +175,7 @@ impl Active<'_> {
 }
 
 /// The kind of an error, for `error.type`: its code, if it has one.
-pub(super) fn error_type(error: &str) -> Cow<'_, str> {
+pub fn error_type(error: &str) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct Coded<'a> {
         #[serde(borrow)]

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// See the module.
 #[derive(Clone, Default)]
-pub(super) struct Activations(Arc<Inner>);
+pub struct Activations(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -31,7 +31,7 @@ struct Taken {
 }
 
 /// One activation in progress, until it is dropped, which is after the run is in memory.
-pub(super) struct Guard {
+pub struct Guard {
     activations: Activations,
     run: Arc<str>,
     /// Whether the outcome of the activation is known.

@@ -1,0 +1,33 @@
+//! How a run ended.
+
+use crate::codec::Payload;
+use crate::error::{Code, Error};
+use crate::replay::End;
+
+/// How a run ended, with its encoded value.
+#[derive(Clone)]
+pub(crate) enum Finished {
+    Completed(Payload),
+    Failed(Payload),
+    Cancelled(String),
+}
+
+impl Finished {
+    /// `None` if the run continues as a new generation.
+    pub fn of(end: End) -> Option<Self> {
+        match end {
+            End::Completed(value) => Some(Finished::Completed(value)),
+            End::Failed(error) => Some(Finished::Failed(error)),
+            End::Cancelled(reason) => Some(Finished::Cancelled(reason)),
+            End::Continued(_) => None,
+        }
+    }
+}
+
+/// The error if a run awaits its own end.
+pub(crate) fn awaits_itself(run: &str) -> Error {
+    Error::coded(Code::AwaitsItself, "the run awaits its own end, which cannot come before that of what awaits it")
+        .run(run)
+        .help("return the result from the workflow, or await another run")
+        .into_fatal()
+}
