@@ -21,6 +21,7 @@
 mod access;
 mod actions;
 mod assets;
+mod document;
 mod durations;
 mod error;
 mod form;
@@ -45,6 +46,7 @@ mod survey;
 mod text;
 mod time;
 mod visit;
+mod watcher;
 mod workers;
 mod workflows;
 

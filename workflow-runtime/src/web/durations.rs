@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
 
-use super::settings::Web;
 use crate::engine::Client;
 use crate::error::Result;
 use crate::model::{RunInfo, Status};
@@ -49,10 +48,10 @@ pub(super) type Spreads = BTreeMap<String, Spread>;
 #[derive(Default)]
 pub(super) struct Durations(Mutex<Option<(Arc<Spreads>, Instant)>>);
 
-impl Web {
+impl Durations {
     /// The durations of these workflows, from a look at most some seconds ago.
-    pub async fn durations(&self, workflows: impl Iterator<Item = &str>) -> Result<Arc<Spreads>> {
-        let mut shared = self.durations.0.lock().await;
+    pub async fn of(&self, client: &Client, workflows: impl Iterator<Item = &str>) -> Result<Arc<Spreads>> {
+        let mut shared = self.0.lock().await;
         if let Some((spreads, _)) = shared.as_ref().filter(|(_, until)| *until > Instant::now()) {
             return Ok(spreads.clone());
         }
@@ -61,7 +60,7 @@ impl Web {
             if began.elapsed() > TIME_MAX {
                 return Ok(None);
             }
-            let spread = look(&self.client, &workflow).await?;
+            let spread = look(client, &workflow).await?;
             Ok(spread.map(|spread| (workflow, spread)))
         };
         let read: Vec<Result<Option<(String, Spread)>>> =

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
-use super::layout;
+use super::document;
 use crate::error::{Code, Error};
 
 /// Why a page cannot be shown, or an action was not done.
@@ -67,10 +67,10 @@ impl IntoResponse for WebError {
     fn into_response(self) -> Response {
         let body = html! {
             div.empty {
-                h1 { (layout::safe(&self.text)) }
-                pre { (layout::safe(&self.help)) }
+                h1 { (document::safe(&self.text)) }
+                pre { (document::safe(&self.help)) }
             }
         };
-        (self.status, layout::bare(&self.text, body)).into_response()
+        (self.status, document::bare(&self.text, body)).into_response()
     }
 }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::WebError;
 use super::query::Query;
-use super::{assets, layout, safety};
+use super::{assets, document, safety};
 
 const PAGE: &str = "enter";
 const BODY_BYTES: usize = 4_096;
@@ -110,5 +110,5 @@ fn form() -> maud::Markup {
             button.btn.pri { "Enter" }
         }
     };
-    layout::bare("Enter", body)
+    document::bare("Enter", body)
 }

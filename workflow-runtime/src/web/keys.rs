@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::layout::{self, Tab};
+use super::document::Tab;
+use super::layout;
 use super::visit::Visit;
 
 const ALL: [(&str, &str); 16] = [

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 
+use super::document::Tab;
 use super::error::WebError;
 use super::icons::Icon;
-use super::layout::{self, Tab};
+use super::layout;
 use super::query::{Query, link};
 use super::runs::View;
 use super::survey::{Row, Survey};

@@ -4,9 +4,10 @@ use futures_util::future::join_all;
 use maud::{Markup, html};
 
 use super::actions;
+use super::document::Tab;
 use super::error::WebError;
 use super::form::Wrong;
-use super::layout::{self, Tab};
+use super::layout;
 use super::published::Published;
 use super::query::{Query, link};
 use super::survey::Row;
@@ -31,7 +32,7 @@ pub(super) async fn page(visit: &Visit) -> std::result::Result<Markup, WebError>
     let open = join_all(listening.iter().map(|row| hooks_of(visit, &row.info.id))).await;
     let questions = with_rows(asking, suspended)?;
     let hooks = with_rows(listening, open)?;
-    let (query, published) = (visit.query(), visit.published().await?);
+    let (query, published) = (visit.query(), visit.catalogues.published(&visit.client).await?);
     let chosen = query.get("label");
     let mut labels: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
     questions.iter().for_each(|(_, asked)| *labels.entry(&asked.label).or_default() += 1);

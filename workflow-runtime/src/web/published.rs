@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::settings::Web;
+use crate::engine::Client;
 use crate::error::Result;
 
 /// How long it is good for.
@@ -47,14 +47,14 @@ impl Published {
 #[derive(Default)]
 pub(super) struct Catalogues(Mutex<Option<(Arc<Published>, Instant)>>);
 
-impl Web {
+impl Catalogues {
     /// What was published last, or shortly before.
-    pub async fn published(&self) -> Result<Arc<Published>> {
-        let mut shared = self.catalogues.0.lock().await;
+    pub async fn published(&self, client: &Client) -> Result<Arc<Published>> {
+        let mut shared = self.0.lock().await;
         if let Some((published, _)) = shared.as_ref().filter(|(_, until)| *until > Instant::now()) {
             return Ok(published.clone());
         }
-        let mut deployments = self.client.deployments().await?;
+        let mut deployments = client.deployments().await?;
         deployments.sort_by_key(|deployment| deployment.published_at);
         let mut published = Published::default();
         for catalogue in deployments.into_iter().map(|deployment| deployment.catalogue) {

@@ -12,11 +12,17 @@ use maud::Markup;
 
 use super::error::WebError;
 use super::posted::Posted;
-use super::settings::Web;
+use super::settings::{Web, WebRouter};
 use super::visit::Visit;
 use super::{actions, assets, keys, live, overview, people, run, runs, safety, workers, workflows};
 
-pub(super) fn of<S: Clone + Send + Sync + 'static>(web: Arc<Web>) -> Router<S> {
+impl<S: Clone + Send + Sync + 'static> From<WebRouter> for Router<S> {
+    fn from(page: WebRouter) -> Router<S> {
+        of(Arc::new(page.web))
+    }
+}
+
+fn of<S: Clone + Send + Sync + 'static>(web: Arc<Web>) -> Router<S> {
     Router::new()
         .route("/", get(entry))
         .route("/overview", get(async |visit: Visit| overview::page(&visit).await))

@@ -20,9 +20,10 @@ use maud::{Markup, html};
 use self::source::Source;
 use super::actions;
 use super::assets;
+use super::document::{self, Tab};
 use super::error::WebError;
 use super::icons::Icon;
-use super::layout::{self, Tab};
+use super::layout;
 use super::published::Place;
 use super::query::{Query, link};
 use super::sentence;
@@ -105,7 +106,7 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
         Some(Waiting::Suspended { .. }) => question(visit, &info.id).await?,
         _ => None,
     };
-    let (published, holder) = (visit.published().await?, source.holder(visit).await?);
+    let (published, holder) = (visit.catalogues.published(&visit.client).await?, source.holder(visit).await?);
     Ok(html! {
         div.head {
             h1 { a.dim href="runs" { "Runs" } " " span.dim { "/" } " " span.mono { (safe(&info.id)) } }
@@ -127,9 +128,9 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
                 @for other in waiting.iter().skip(1).take(4) { small { (sentence::of(other, visit.now)) } }
                 @if waiting.len() > 5 { small { "and " (waiting.len() - 5) " more" } }
                 @if let Some(Waiting::Retrying { error, .. }) = waiting.first() {
-                    pre.err { (layout::safe(&excerpt::cut(error))) }
+                    pre.err { (document::safe(&excerpt::cut(error))) }
                 } @else if let Some(error) = &error {
-                    pre.err { (layout::safe(&excerpt::cut(&error.text))) }
+                    pre.err { (document::safe(&excerpt::cut(&error.text))) }
                 }
             }
             (actions::ends_wait(visit, info, waiting))

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use serde_json::Value;
 
 use super::access::{Access, Audit};
 use super::durations::Durations;
-use super::live::Live;
 use super::published::Catalogues;
-use super::routes;
 use super::survey::Surveys;
+use super::watcher::Watcher;
 use crate::engine::Client;
 use crate::limits::{WEB_BODY_BYTES, WEB_STREAMS_PER_CLIENT};
 
@@ -45,7 +43,7 @@ type DecodeFn = dyn Fn(&Value) -> Value + Send + Sync;
 /// ```
 #[must_use = "it serves nothing before it is nested into a router"]
 pub struct WebRouter {
-    web: Web,
+    pub(super) web: Web,
 }
 
 /// What all requests share.
@@ -57,10 +55,10 @@ pub(super) struct Web {
     pub body_bytes: usize,
     pub streams_per_client: usize,
     pub payloads: Payloads,
-    pub surveys: Surveys,
+    pub surveys: Arc<Surveys>,
     pub catalogues: Catalogues,
     pub durations: Durations,
-    pub live: Live,
+    pub watcher: Arc<Watcher>,
     may: Box<MayFn>,
     audit: Option<Box<AuditFn>>,
 }
@@ -82,10 +80,10 @@ impl WebRouter {
             body_bytes: WEB_BODY_BYTES,
             streams_per_client: WEB_STREAMS_PER_CLIENT,
             payloads: Payloads::AsTheyAre,
-            surveys: Surveys::default(),
+            surveys: Arc::default(),
             catalogues: Catalogues::default(),
             durations: Durations::default(),
-            live: Live::default(),
+            watcher: Arc::default(),
             may: Box::new(|access| !access.action.is_write()),
             audit: None,
         };
@@ -160,12 +158,6 @@ impl WebRouter {
     pub fn live_pages(mut self, pages: usize) -> Self {
         self.web.streams_per_client = pages;
         self
-    }
-}
-
-impl<S: Clone + Send + Sync + 'static> From<WebRouter> for Router<S> {
-    fn from(page: WebRouter) -> Router<S> {
-        routes::of(Arc::new(page.web))
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
 
-use super::settings::Web;
 use super::time::midnight;
 use crate::engine::Client;
 use crate::error::{Code, Result};
@@ -90,25 +89,27 @@ struct Taken {
 #[derive(Default)]
 pub(super) struct Surveys(Mutex<Option<Taken>>);
 
-/// The latest look, or a new one.
-pub(super) async fn survey(web: &Arc<Web>) -> Result<Arc<Survey>> {
-    // Requests that arrive during a survey wait for its result.
-    let mut shared = web.surveys.0.lock().await;
-    let now = Instant::now();
-    match &mut *shared {
-        Some(taken) if now < taken.until => return Ok(taken.survey.clone()),
-        Some(taken) if taken.took > AWAITED && now < taken.until + STALE => {
-            if !std::mem::replace(&mut taken.is_followed, true) {
-                tokio::spawn(follow(web.clone()));
+impl Surveys {
+    /// The latest look, or a new one.
+    pub async fn latest(self: &Arc<Self>, client: &Client) -> Result<Arc<Survey>> {
+        // Requests that arrive during a survey wait for its result.
+        let mut shared = self.0.lock().await;
+        let now = Instant::now();
+        match &mut *shared {
+            Some(taken) if now < taken.until => return Ok(taken.survey.clone()),
+            Some(taken) if taken.took > AWAITED && now < taken.until + STALE => {
+                if !std::mem::replace(&mut taken.is_followed, true) {
+                    tokio::spawn(follow(self.clone(), client.clone()));
+                }
+                return Ok(taken.survey.clone());
             }
-            return Ok(taken.survey.clone());
+            _ => {}
         }
-        _ => {}
+        let taken = take(client).await?;
+        let survey = taken.survey.clone();
+        *shared = Some(taken);
+        Ok(survey)
     }
-    let taken = take(&web.client).await?;
-    let survey = taken.survey.clone();
-    *shared = Some(taken);
-    Ok(survey)
 }
 
 async fn take(client: &Client) -> Result<Taken> {
@@ -119,9 +120,9 @@ async fn take(client: &Client) -> Result<Taken> {
 }
 
 /// Takes the next look. If that fails, the next request takes one, and reports the error.
-async fn follow(web: Arc<Web>) {
-    let taken = take(&web.client).await.ok();
-    *web.surveys.0.lock().await = taken;
+async fn follow(surveys: Arc<Surveys>, client: Client) {
+    let taken = take(&client).await.ok();
+    *surveys.0.lock().await = taken;
 }
 
 async fn look(client: &Client) -> Result<Survey> {

@@ -14,7 +14,7 @@ use super::error::WebError;
 use super::query::Query;
 use super::safety;
 use super::settings::{Payloads, Web};
-use super::survey::{self, Survey};
+use super::survey::Survey;
 use crate::steering::AnyRun;
 
 /// A request that may see pages.
@@ -53,7 +53,7 @@ impl Visit {
 
     /// The latest look at the runs that have not ended.
     pub fn survey(&self) -> BoxFuture<'_, crate::error::Result<Arc<Survey>>> {
-        Box::pin(survey::survey(&self.web))
+        Box::pin(self.web.surveys.latest(&self.web.client))
     }
 
     /// Whether nothing can be changed.

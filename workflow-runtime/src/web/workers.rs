@@ -6,9 +6,10 @@ use maud::{Markup, html};
 
 use super::access::Action;
 use super::actions;
+use super::document::Tab;
 use super::error::WebError;
 use super::icons::Icon;
-use super::layout::{self, Tab};
+use super::layout;
 use super::query::link;
 use super::text::{number, runs};
 use super::time;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::access::Action;
+use super::document::Tab;
 use super::durations::Spread;
 use super::error::WebError;
-use super::layout::{self, Tab};
+use super::layout;
 use super::query::{Query, link};
 use super::text::number;
 use super::time;
@@ -52,7 +53,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
         );
     }
     let survey = visit.survey().await?;
-    let durations = visit.durations(workflows.keys().map(String::as_str)).await?;
+    let durations = visit.durations.of(&visit.client, workflows.keys().map(String::as_str)).await?;
     let mut counts: BTreeMap<&str, Counts> = BTreeMap::new();
     for row in &survey.rows {
         let of = counts.entry(&row.info.workflow).or_default();

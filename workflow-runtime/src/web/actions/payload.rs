@@ -9,9 +9,10 @@ use crate::error::Code;
 use crate::model::{HookInfo, Suspended};
 use crate::steering::text::safe;
 use crate::web::access::Action;
+use crate::web::document::Tab;
 use crate::web::error::WebError;
 use crate::web::form::{self, Wrong};
-use crate::web::layout::{self, Tab};
+use crate::web::layout;
 use crate::web::posted::{Posted, to};
 use crate::web::published::Published;
 use crate::web::query::{Query, link};
@@ -98,7 +99,7 @@ pub(in crate::web) async fn send_form(visit: &Visit, form: &Query) -> Result<Mar
 
 async fn send_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebError> {
     let token = form.get("token").ok_or_else(|| WebError::invalid("The address has no token of a hook"))?;
-    let (info, published) = (visit.client.get_hook(token).await?, visit.published().await?);
+    let (info, published) = (visit.client.get_hook(token).await?, visit.catalogues.published(&visit.client).await?);
     let body = html! {
         div.head { h1 { "Send to " code { (safe(token)) } } }
         @if info.is_open { (hook(visit, &published, &info, form, wrong)) } @else { div.empty { b { "The hook is not open any more" } } }
@@ -109,7 +110,8 @@ async fn send_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup,
 pub(in crate::web) async fn send(posted: Posted) -> Result<Response, WebError> {
     let token = posted.field("token")?;
     posted.require(Action::SendPayload, token)?;
-    let (info, published) = (posted.visit.client.get_hook(token).await?, posted.visit.published().await?);
+    let (info, published) =
+        (posted.visit.client.get_hook(token).await?, posted.visit.catalogues.published(&posted.visit.client).await?);
     let wrong = match form::read(of_hook(&published, &info), &posted.form) {
         Ok(payload) => {
             let sent = posted.visit.client.resume_hook(token, &payload).await;
@@ -137,7 +139,7 @@ pub(in crate::web) async fn resume_form(visit: &Visit, form: &Query) -> Result<M
 
 async fn resume_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebError> {
     let run = form.get("run").ok_or_else(|| WebError::invalid("The address has no id of a run"))?;
-    let (all, published) = (visit.run(run).suspended().await?, visit.published().await?);
+    let (all, published) = (visit.run(run).suspended().await?, visit.catalogues.published(&visit.client).await?);
     let asked: Vec<&Suspended> = match form.get("of") {
         Some(id) => all.iter().filter(|suspended| suspended.id == id).collect(),
         None => all.iter().collect(),
@@ -155,7 +157,8 @@ async fn resume_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Marku
 pub(in crate::web) async fn resume(posted: Posted) -> Result<Response, WebError> {
     let (run, of) = (posted.field("run")?, posted.field("of")?);
     posted.require(Action::Resume, run)?;
-    let (all, published) = (posted.visit.run(run).suspended().await?, posted.visit.published().await?);
+    let (all, published) =
+        (posted.visit.run(run).suspended().await?, posted.visit.catalogues.published(&posted.visit.client).await?);
     let asked = all.iter().find(|suspended| suspended.id == of);
     let wrong = match form::read(asked.and_then(|asked| of_answer(&published, asked)), &posted.form) {
         Ok(answer) => {

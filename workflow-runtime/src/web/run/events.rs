@@ -8,8 +8,8 @@ use super::source::{Source, TURNS_READ_MAX};
 use crate::engine::history::part::Part;
 use crate::history::RunEvent;
 use crate::steering::text::{safe, shortened};
+use crate::web::document;
 use crate::web::error::WebError;
-use crate::web::layout;
 use crate::web::query::Query;
 use crate::web::text::{json, number};
 use crate::web::time;
@@ -211,7 +211,7 @@ pub(super) async fn tab(visit: &Visit, source: &Source, query: &Query) -> Result
                                 td.nw.sm { (time::at(event.at, visit.now)) }
                                 td { (document.get("type").and_then(Value::as_str).unwrap_or_default().replace('_', " ")) }
                                 td.mono.sm {
-                                    @if view == "full" { pre { (layout::safe(&cut(json(&rest(document))))) } }
+                                    @if view == "full" { pre { (document::safe(&cut(json(&rest(document))))) } }
                                     @else { div.cut title=(summary(document)) { (summary(document)) } }
                                 }
                             }

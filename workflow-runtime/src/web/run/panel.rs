@@ -11,9 +11,9 @@ use crate::steering::text::safe;
 use crate::timeline::milliseconds;
 use crate::web::access::Action;
 use crate::web::actions;
+use crate::web::document;
 use crate::web::error::WebError;
 use crate::web::icons::Icon;
-use crate::web::layout;
 use crate::web::published::{Place, Published};
 use crate::web::query::{Query, link};
 use crate::web::text;
@@ -181,7 +181,7 @@ fn attempts(detail: &Detail) -> Markup {
                     @for (number, error, took) in &rows {
                         tr {
                             td { (number) }
-                            td { @if let Some(error) = error { span.err.w[!(is_over && Some(*number) == last)] { (layout::safe(error)) } } @else { "ok" } }
+                            td { @if let Some(error) = error { span.err.w[!(is_over && Some(*number) == last)] { (document::safe(error)) } } @else { "ok" } }
                             td.num.nw { (bars::span(*took)) }
                         }
                     }
@@ -202,7 +202,7 @@ pub(super) async fn of(
     let Some(first) = detail.events.first() else { return Ok(None) };
     let id = &source.info.id;
     let (name, run) = called(first);
-    let published = visit.published().await?;
+    let published = visit.catalogues.published(&visit.client).await?;
     let last = detail.events.last().filter(|last| ends(last));
     let took = last.map(|last| milliseconds(last.at).saturating_sub(milliseconds(first.at)));
     let (icon, word) = match last.map(|last| &last.kind) {
@@ -228,7 +228,7 @@ pub(super) async fn of(
                 a.btn.tiny.push href=(query.clone().without("row").to("run")) aria-label="Close the details" { (Icon::Cross.svg()) }
             }
             p.sm.mid { span class=(format!("st {}", icon.name())) { (icon.svg()) (word) @if let Some(took) = took { " after " (bars::span(took)) } } }
-            @if let Some(error) = detail.error() { section { h3 { "Error" } pre.err { (layout::safe(&error_text(error))) } } }
+            @if let Some(error) = detail.error() { section { h3 { "Error" } pre.err { (document::safe(&error_text(error))) } } }
             @if let Some(output) = detail.output() { section { h3 { "Output" } (value(output, "output")) } }
             @if let Some(input) = detail.input() { section { h3 { "Input" } (value(input, "input")) } }
             (attempts(&detail))

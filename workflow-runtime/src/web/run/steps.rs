@@ -48,7 +48,7 @@ pub(super) async fn tab(visit: &Visit, source: &Source, query: &Query) -> Result
     let most = rows_max(&source.info.id);
     let from = query.get("from").and_then(|from| from.parse().ok()).unwrap_or_default();
     let collected = source.window(visit, Some(from), most, false).await?;
-    let published = visit.published().await?;
+    let published = visit.catalogues.published(&visit.client).await?;
     let page = query.clone().only(&["id", "tab", "generation"]);
     let to = |from: u64| page.clone().with("from", &from.to_string()).to("run");
     let most = most as u64;
