@@ -8,27 +8,32 @@ mod core;
 mod divergence;
 mod event;
 mod format;
+mod identity;
 mod journal;
+mod kind;
+mod open_work;
 mod operation;
 mod request;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod unawaited;
+mod unwind;
 mod waker;
 
 pub(crate) use self::core::Core;
 pub(crate) use self::event::Class;
 pub(crate) use self::format::Encoded;
-pub(crate) use self::journal::{
-    Carried, Command, Delivery, End, Event, Inherited, Outstanding, Reopening, TurnRecord, outstanding, owes_rollback,
-};
-pub(crate) use self::operation::{Completion, Kind, Operation};
+pub(crate) use self::identity::{Identity, Target};
+pub(crate) use self::journal::{Carried, Command, Delivery, End, Event, Inherited, Reopening, TurnRecord};
+pub(crate) use self::kind::{Completion, Kind};
+pub(crate) use self::open_work::{Outstanding, outstanding, owes_rollback};
+pub(crate) use self::operation::Operation;
 pub(crate) use self::request::{
     ChildRequest, Failing, HookRequest, LocalFuture, NONDETERMINISTIC, Named, Opening, Origin, Place, Received,
-    Rollback, StartedChild, StepRequest, Suspension, Target,
+    Rollback, StartedChild, StepRequest, Suspension,
 };
 pub(crate) use self::shared::{
-    Action, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,
+    Action, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Shared, closed_already, current, full,
 };
 pub(crate) use self::unawaited::Unawaited;

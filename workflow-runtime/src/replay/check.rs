@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::journal::{End, Event};
-use super::operation::Kind;
+use super::kind::Kind;
 use crate::error::{Code, Error};
 use crate::text::excerpt;
 

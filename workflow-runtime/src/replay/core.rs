@@ -10,11 +10,13 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::Unconstrained;
 
 use super::divergence;
+use super::identity::Identity;
 use super::journal::{Command, Delivery, End, Event};
-use super::operation::Completion;
+use super::kind::Completion;
 use super::request::{Received, Suspension};
-use super::shared::{BranchFuture, Host, Identity, Shared};
-use super::waker::{BranchId, BranchWaker, ROOT};
+use super::shared::{BranchFuture, BranchId, Host, ROOT, Shared};
+use super::unwind;
+use super::waker::BranchWaker;
 use crate::codec::Payload;
 use crate::definition::{RunFuture, WorkflowDefinition};
 use crate::error::{Code, Error};
@@ -179,7 +181,7 @@ impl Core {
         let slots = self.shared.unwind(end.clone());
         self.drop_futures(slots);
         self.shared.undiscard();
-        let rollbacks = self.shared.clone().roll_back();
+        let rollbacks = unwind::roll_back(self.shared.clone());
         let root: RunFuture = Box::pin(async move {
             rollbacks.await;
             Ok(Payload::null())

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
+use super::identity::Identity;
 use super::journal::Inherited;
-use super::shared::Identity;
 use crate::codec::Payload;
 use crate::definition::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 use crate::error::Error;
@@ -214,20 +214,6 @@ pub(crate) struct Named {
     pub id: Arc<str>,
     /// The token of the run that the operation starts, if no run has the id. An existing run has another token.
     pub token: u128,
-}
-
-/// A run to wait for, or to cancel with its parent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub run: Arc<str>,
-    /// If set, a run with this id and another token is ignored: the operation has not started it.
-    pub token: Option<u128>,
-}
-
-impl From<Arc<str>> for Target {
-    fn from(run: Arc<str>) -> Self {
-        Target { run, token: None }
-    }
 }
 
 /// A child run that a run starts.

@@ -33,14 +33,19 @@ pub(crate) use self::streams::{Chunk, closed_already, full};
 use self::surplus::Surplus;
 pub(crate) use self::surplus::{Forward, Heir};
 use super::divergence::{Divergence, Known};
+use super::identity::Identity;
 use super::journal::{Command, Inherited};
-use super::operation::{Completion, Kind};
-use super::waker::BranchId;
+use super::kind::{Completion, Kind};
 use crate::codec::Payload;
 use crate::definition::{Bodies, StepDefinition, WorkflowDefinition};
 use crate::error::Error;
-use crate::keys::{self, KeyBase};
+use crate::keys::KeyBase;
 use crate::replay::{ChildRequest, StepRequest};
+
+/// The number of a branch: a part of the workflow with its own waker. The root is 0.
+pub(super) type BranchId = u32;
+
+pub(super) const ROOT: BranchId = 0;
 
 /// A spawned branch; it writes its output to the slot of its handle.
 pub(crate) type BranchFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -150,32 +155,6 @@ pub(crate) struct Host {
     pub bodies: Bodies,
     /// The number of events after which `continue_as_new_suggested` returns true.
     pub long_after: u64,
-}
-
-/// The identity of a run.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    pub run: Arc<str>,
-    /// The id of its workflow, in this build.
-    pub workflow: &'static str,
-    pub generation: u64,
-}
-
-impl Identity {
-    /// The same for every attempt of an operation in this generation, and for no other operation.
-    pub fn key(&self, op: u64) -> String {
-        keys::execution(&self.run, self.generation, op)
-    }
-
-    /// The id of the child that an operation starts. `seed` is that of the run's first event.
-    pub fn child_id(&self, seed: &[u8; 32], op: u64) -> Arc<str> {
-        keys::child(seed, &self.run, self.generation, op).into()
-    }
-
-    /// The token of the child that an operation starts under an id of the workflow's choice.
-    pub fn child_token(&self, seed: &[u8; 32], op: u64) -> u128 {
-        keys::child_token(seed, &self.run, self.generation, op)
-    }
 }
 
 /// See the module.

@@ -7,12 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
-use super::shared::Shared;
-
-/// Number of a branch; the root is 0.
-pub(super) type BranchId = u32;
-
-pub(super) const ROOT: BranchId = 0;
+use super::shared::{BranchId, Shared};
 
 pub(super) struct BranchWaker {
     shared: Weak<Shared>,

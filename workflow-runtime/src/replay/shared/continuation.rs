@@ -7,7 +7,7 @@ use super::{Forward, Shared, State};
 use crate::codec::Payload;
 use crate::model::Deployment;
 use crate::replay::journal::{Carried, Command, End, Inherited};
-use crate::replay::operation::Kind;
+use crate::replay::kind::Kind;
 use crate::replay::request::Received;
 
 /// The data that a run passes to its next generation.

@@ -8,9 +8,9 @@ use tokio::task::Unconstrained;
 
 use super::super::divergence::{Divergence, untaken};
 use super::super::journal::{Carried, Command, End};
-use super::super::operation::{Completion, Kind};
+use super::super::kind::{Completion, Kind};
 use super::super::request::Failing;
-use super::super::waker::BranchId;
+use super::super::shared::BranchId;
 use super::{Action, BranchFuture, Phase, Shared, Slot};
 use crate::codec::Payload;
 use crate::error::{Code, Error};

@@ -14,9 +14,10 @@ use crate::codec::Payload;
 use crate::error::Error;
 use crate::keys::{self, KeyBase};
 use crate::limits;
+use crate::replay::identity::Target;
 use crate::replay::journal::{Command, Inherited, Reopening};
-use crate::replay::operation::Kind;
-use crate::replay::request::{Opening, Place, StartedChild, Target};
+use crate::replay::kind::Kind;
+use crate::replay::request::{Opening, Place, StartedChild};
 
 /// The requests of a run since the engine last took them.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use super::{Shared, Slot};
 use crate::error::Error;
 use crate::replay::divergence::untaken;
 use crate::replay::journal::Command;
-use crate::replay::operation::Kind;
+use crate::replay::kind::Kind;
 use crate::replay::request::Received;
 
 impl Shared {

@@ -1,6 +1,6 @@
 //! The parts of a run that the engine reads: its actions, and the operations that have no result.
 
-use super::super::operation::Kind;
+use super::super::kind::Kind;
 use super::super::request::{Failing, LocalFuture, StepRequest};
 use super::{Action, Shared, Slot};
 use crate::codec::Payload;

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 
 use super::super::divergence::{Divergence, Found};
 use super::super::journal::Command;
-use super::super::operation::{Completion, Kind};
+use super::super::kind::{Completion, Kind};
 use super::{Action, BranchFuture, Phase, Shared, Slot, State};
 use crate::codec::Recode;
 use crate::definition::Source;
@@ -64,7 +64,7 @@ impl Shared {
         }
         state.as_recorded(&mut kind);
         let (given, base) = (state.given(), state.key_base());
-        let command = state.under_recorded_id(&kind, kind.command(self, op));
+        let command = state.under_recorded_id(&kind, kind.command(op, || self.child_id(op)));
         if let Some(child) = state.earlier_child(&command) {
             self.earlier_children().insert(op, child);
         }
@@ -261,7 +261,8 @@ impl State {
         let next = self.next_op;
         let Some(divergence) = &mut self.divergence else { return };
         if divergence.found.len() < limits::EXPLAINED_FOUND_MAX {
-            let command = kind.command(run, next + divergence.found.len() as u64);
+            let op = next + divergence.found.len() as u64;
+            let command = kind.command(op, || run.child_id(op));
             let source = kind.definition().map(|(source, _)| source);
             divergence.found.push(Found { command, source, decodes: true, site: Some(site) });
         }

@@ -7,19 +7,15 @@
 //! reverse order of the results. Each of these waits ends with an event of the journal, so a replay waits for the same.
 
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
-use std::panic::Location;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
-
-use futures_util::future::join_all;
+use std::task::{Context, Poll, Waker};
 
 use super::{Action, Shared, Slot, State};
 use crate::codec::Payload;
 use crate::error::Error;
+use crate::replay::identity::Target;
 use crate::replay::journal::End;
-use crate::replay::operation::{Completion, Kind, Operation};
-use crate::replay::request::{Rollback, Target};
+use crate::replay::kind::{Completion, Kind};
+use crate::replay::request::Rollback;
 
 /// The state of the rollbacks of a run.
 #[derive(Default)]
@@ -34,10 +30,10 @@ pub(super) struct Rollbacks {
 }
 
 #[derive(Clone)]
-struct Armed {
-    op: u64,
-    value: Payload,
-    rollback: Rollback,
+pub(in crate::replay) struct Armed {
+    pub op: u64,
+    pub value: Payload,
+    pub rollback: Rollback,
     /// The workflow dropped the step before it had taken the result.
     dropped: bool,
 }
@@ -250,54 +246,32 @@ impl Shared {
         (gone, disarmed, wakers, std::mem::take(&mut state.spawned))
     }
 
-    /// The second root: waits until everything has ended that may have to be undone, and then undoes, latest first.
-    pub(in crate::replay) async fn roll_back(self: Arc<Self>) {
-        self.dropped_children_ended().await;
-        poll_fn(|context| match &mut self.state().rollbacks.unwinding {
+    /// Takes the children that the workflow had dropped.
+    pub(in crate::replay) fn take_dropped_children(&self) -> Vec<Target> {
+        std::mem::take(&mut self.state().rollbacks.dropped_children)
+    }
+
+    /// Ready once no step is in flight that was when the unwinding began.
+    pub(in crate::replay) fn poll_in_flight(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.state().rollbacks.unwinding {
             Some(unwinding) if !unwinding.in_flight.is_empty() => {
                 unwinding.waker = Some(context.waker().clone());
                 Poll::Pending
             }
             _ => Poll::Ready(()),
-        })
-        .await;
-        loop {
-            let next = self.state().rollbacks.armed.pop();
-            let Some(armed) = next else { return };
-            let undone = match armed.rollback.begin(&armed.value) {
-                None => Ok(()),
-                Some(Ok(undo)) => undo.await,
-                // The step's result cannot be read: the run waits for a build that can read it.
-                Some(Err(error)) => {
-                    self.fail(error);
-                    return std::future::pending().await;
-                }
-            };
-            if let Err(error) = undone {
-                tracing::error!(run = %self.run_id(), op = armed.op, ?error, "a rollback failed; the other rollbacks are still executed");
-                if let Some(unwinding) = &mut self.state().rollbacks.unwinding {
-                    unwinding.failures.push(error);
-                }
-            }
         }
     }
 
-    /// Waits for the ends of children that the workflow had dropped. A child that was never started, or was deleted,
-    /// counts as ended.
-    fn dropped_children_ended(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
-        let dropped = std::mem::take(&mut self.state().rollbacks.dropped_children);
-        let ends = dropped.into_iter().filter_map(|child| {
-            let mut operation = Operation::new(Location::caller())?;
-            Some(async move {
-                let ended = poll_fn(|context| operation.poll(context, || Some(Kind::Watch(child.clone()))));
-                // Any end counts. An error of the poll cannot occur: the operation is polled by its own run, in its
-                // turn.
-                let _end = ended.await;
-            })
-        });
-        let ends = join_all(ends);
-        async move {
-            ends.await;
+    /// Takes the rollback of the step whose result is the latest.
+    pub(in crate::replay) fn next_rollback(&self) -> Option<Armed> {
+        self.state().rollbacks.armed.pop()
+    }
+
+    /// Records that a rollback has failed.
+    pub(in crate::replay) fn rollback_failed(&self, op: u64, error: Error) {
+        tracing::error!(run = %self.run_id(), op, ?error, "a rollback failed; the other rollbacks are still executed");
+        if let Some(unwinding) = &mut self.state().rollbacks.unwinding {
+            unwinding.failures.push(error);
         }
     }
 

@@ -11,7 +11,7 @@ use std::task::Waker;
 use super::{Shared, State};
 use crate::codec::Payload;
 use crate::error::Error;
-use crate::replay::operation::Kind;
+use crate::replay::kind::Kind;
 use crate::replay::request::{HookRequest, Received};
 
 /// The first placeholder number for operations of the previous generation. Numbers of operations never reach it.

@@ -6,7 +6,7 @@ use super::{Action, Shared, Slot};
 use crate::codec::Payload;
 use crate::error::Error;
 use crate::replay::divergence::untaken;
-use crate::replay::operation::Kind;
+use crate::replay::kind::Kind;
 use crate::replay::request::{Opening, Suspension};
 
 impl Shared {
