@@ -1,6 +1,9 @@
 //! An in-memory store, for tests and for runs that need not outlive the process.
 
 #[cfg(feature = "testing")]
+mod parked;
+mod rows;
+mod run;
 mod snapshots;
 mod state;
 mod workers;
@@ -11,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
+use self::rows::State;
 #[cfg(feature = "testing")]
 use self::snapshots::Snapshots;
-use self::state::State;
 use self::workers::Registered;
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::state::State;
+use super::rows::State;
 use super::{MemoryStore, Shared};
 
 /// The copies so far: behind each `every`th commit.

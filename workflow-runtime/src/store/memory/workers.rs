@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::Shared;
-use super::state::State;
+use super::rows::State;
 use crate::host;
 use crate::store::{Deploy, DeploymentRow, NewWorker, Registration, WorkerRow};
 

@@ -2,22 +2,10 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::super::rows::{Delivered, State};
+use super::super::run::Name;
 use crate::store::tokens::Before;
 use crate::store::{Deliver, DeliveryRow, Keep, NEVER, RunKey};
-
-/// A token and the key of a delivery to it.
-pub(super) type Name = (Arc<str>, Arc<str>);
-
-#[derive(Clone, Debug)]
-pub(super) struct Delivered {
-    digest: [u8; 32],
-    at: u64,
-    until: u64,
-    /// How long after the end of its run the record is kept.
-    keep: u64,
-    run: Option<RunKey>,
-}
 
 impl State {
     fn is_live(&self, run: Option<RunKey>) -> bool {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Run, State, Watcher};
+use super::super::rows::State;
+use super::super::run::{Run, Watcher};
 use crate::store::{
     About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, Outgoing, RowChange, RunKey,
     RunRow, Watch,

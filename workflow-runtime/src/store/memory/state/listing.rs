@@ -1,6 +1,7 @@
 //! Queries for runs.
 
-use super::{Run, State};
+use super::super::rows::State;
+use super::super::run::Run;
 use crate::model::Status;
 use crate::store::{Counts, Ended, Filter, Position, RunRow};
 

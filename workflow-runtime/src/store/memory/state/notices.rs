@@ -1,20 +1,9 @@
 //! Notices of runs that reached a status, for callbacks.
 
-use super::State;
+use super::super::rows::{Noted, State};
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
 use crate::model::Status;
 use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey};
-
-/// A notice. It can be claimed from `until` on.
-#[derive(Clone, Debug)]
-pub(super) struct Noted {
-    pub run: RunKey,
-    status: Status,
-    /// The engine that last claimed it; 0 if no engine has, or if the engine returned it.
-    holder: u64,
-    until: u64,
-    tries: u32,
-}
 
 impl State {
     pub(super) fn note(&mut self, run: RunKey, status: Status, at: u64) {

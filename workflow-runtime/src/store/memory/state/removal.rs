@@ -1,6 +1,7 @@
 //! Removal of runs.
 
-use super::{Run, State};
+use super::super::rows::State;
+use super::super::run::Run;
 use crate::model::Status;
 use crate::store::{
     CleanAnswer, DeleteAnswer, Expired, Message, RemoveGenerations, RemoveGenerationsAnswer, RunKey, RunRow,

@@ -3,63 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::{Run, State};
+use super::super::rows::{Attempt, Chunk, Known, Settled, State, Stream, Streams, Writer};
+use super::super::run::Run;
 use crate::limits::CHUNK_PAGE_BYTES;
 use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams {
-    /// The streams of each run, in the order of their first chunks.
-    streams: BTreeMap<RunKey, Vec<Stream>>,
-    /// The attempts that have written chunks.
-    attempts: BTreeMap<Attempt, Known>,
-}
-
-#[derive(Clone, Debug)]
-struct Stream {
-    name: Arc<str>,
-    chunks: Vec<Chunk>,
-    ids: HashSet<u128>,
-    closed: Option<Option<Writer>>,
-}
-
-#[derive(Clone, Debug)]
-struct Chunk {
-    id: u128,
-    value: Arc<str>,
-    writer: Option<Writer>,
-}
-
-/// An attempt that writes, possibly to a stream of another run.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Writer {
-    pub run: RunKey,
-    pub execution: Execution,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Attempt {
-    run: RunKey,
-    generation: u64,
-    op: u64,
-    attempt: u32,
-    epoch: u64,
-}
-
-/// The outcome of an attempt, and where it has written.
-#[derive(Clone, Debug)]
-struct Known {
-    settled: Settled,
-    /// The runs to whose streams it has written.
-    targets: BTreeSet<RunKey>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settled {
-    NotYet,
-    Succeeded,
-    Failed,
-}
 
 impl Attempt {
     fn of(writer: &Writer) -> Self {

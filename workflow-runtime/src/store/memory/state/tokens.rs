@@ -2,31 +2,13 @@
 
 use std::sync::Arc;
 
-use super::deliveries::Name;
-use super::{Run, State};
+use super::super::rows::{Held, State, Token};
+use super::super::run::{Name, Run};
 use crate::store::tokens::{self, Decision, Found, Opening};
 use crate::store::{
     About, Close, Continuation, Deliver, DeliverAnswer, InboxRow, Keep, Message, NEVER, Open, RunKey, TokenLabel,
     TokenRow, TokenState,
 };
-
-#[derive(Clone, Debug)]
-pub(super) struct Token {
-    run: Option<RunKey>,
-    op: Option<u64>,
-    label: TokenLabel,
-    state: TokenState,
-    /// The payloads that wait for the run to reach its operation.
-    held: Vec<Held>,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    message: Message,
-    until: u64,
-    /// The key of its delivery, if the record is kept until after the end of the run that receives it.
-    key: Option<Arc<str>>,
-}
 
 impl Token {
     fn without_run() -> Self {
