@@ -296,6 +296,26 @@ fn each_module_imports_only_its_own_floor_and_those_below() {
     assert_eq!(crossing.collect::<Vec<_>>(), Vec::<Vec<String>>::new(), "circles that cross floors");
 }
 
+#[test]
+fn the_parts_of_an_engine_do_not_import_what_uses_them() {
+    let runtime = Crate::at(&repository().join("workflow-runtime/src"));
+    let layer = |module: &Module| match module.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["engine", "parts", ..] => 0,
+        ["engine", "inner"] => 1,
+        ["engine", ..] => 2,
+        _ => -1,
+    };
+    let mut upward = Vec::new();
+    for (module, imports) in runtime.imports() {
+        let own = layer(module);
+        if own >= 0 {
+            let higher = imports.iter().filter(|import| layer(import) > own);
+            upward.extend(higher.map(|import| format!("{} imports {}", module.join("::"), import.join("::"))));
+        }
+    }
+    assert_eq!(upward, Vec::<String>::new());
+}
+
 /// The size of the largest circle. Lower it when a circle is broken.
 const CIRCLE_MAX: usize = 16;
 

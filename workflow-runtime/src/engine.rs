@@ -8,6 +8,8 @@
 //! store. `lifecycle` calls the completion callbacks. A step of a queue is a run of its own, which an engine that serves
 //! the queue claims (`queues`). `streams` stores the chunks that a run writes. `removal` deletes runs whose retention has
 //! passed. `eviction` removes a run that waits for long from memory. `telemetry` exports metrics and the spans of runs.
+//!
+//! There are three layers: `parts`, the data of an engine; `inner`, which holds it; and the other modules, which use it.
 
 mod ambient;
 mod attempt;

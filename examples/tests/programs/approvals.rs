@@ -224,3 +224,33 @@ async fn a_rejected_order_is_refunded_once_although_the_server_is_killed_after_e
     assert_eq!(shop.follow("r-1", None, None).await.1, ["charging", "waiting for approval", "rejected", "refunded"]);
     assert_eq!(shop.ledger(), [done("charge", "r-1", 9900), done("refund", "r-1", 9900)]);
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_asked_to_end_is_ready_before_and_leaves_one_file() {
+    let shop = Shop::new();
+    let ended = async {
+        let mut server = Server::start(&shop.0);
+        let ask = |request: hyper::http::request::Builder, body: &'static str| {
+            server.send(request.header("host", "127.0.0.1").body(Full::new(body.into())).unwrap())
+        };
+        let form = Request::post("/orders").header("content-type", "application/x-www-form-urlencoded");
+        assert_eq!(ask(form, "id=o-1&item=book&cents=1").await.status(), StatusCode::SEE_OTHER);
+        assert_eq!(ask(Request::get("/ready"), "").await.status(), StatusCode::OK);
+        let page = ask(Request::get("/workflows/runs"), "").await;
+        let page = page.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&page).contains("o-1"));
+        // Open when the server is asked to end.
+        let stream = ask(Request::get("/streams/o-1/progress"), "").await;
+        let pid = server.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let _ = stream.into_body().collect().await;
+        let status = tokio::task::block_in_place(|| server.child.wait()).unwrap();
+        assert!(status.success(), "{status}");
+        std::mem::forget(server);
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert!(shop.0.path().join("orders.db").exists());
+    assert!(!shop.0.path().join("orders.db-wal").exists(), "a shutdown leaves one file");
+    assert_eq!(shop.order("o-1").await["status"], "suspended");
+}

@@ -88,6 +88,7 @@ async fn ghost(place: &Place, deployment: &str) -> Ghost {
         catalogue: catalogue.to_string().into(),
         digest: [7; 32],
         now: workflow_runtime::engine::Environment::now(&workflow_runtime::engine::System),
+        since: None,
     };
     Ghost { _right: right, _registration: store.register(&worker).await.unwrap() }
 }

@@ -1,11 +1,12 @@
 //! The rules of time and identity: the order of events, deadlines, attempts and recoveries after a crash.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use workflow_runtime::store::{Message, SendMessage, Write};
-use workflow_runtime::{Code, Error, Result, Run, now, sleep, step, timeout, workflow};
+use workflow_runtime::{Code, Engine, Error, Result, Run, hook, now, sleep, step, timeout, workflow};
 
-use crate::support::{Lab, ManualClock, Place};
+use crate::support::{Faulty, Lab, ManualClock, Place, Serverless, When, recorded, soon};
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_700_000_000_000;
@@ -90,7 +91,42 @@ async fn progresses() -> Result<()> {
     Ok(())
 }
 
+#[workflow]
+async fn answers_after_an_hour() -> Result<u32> {
+    let (answer, ()) = tokio::join!(hook::<u32>().token("t"), sleep(Duration::from_millis(HOUR)));
+    answer
+}
+
 on_each_store! {
+    /// The driver of a run waits before it sends a refused turn again. Meanwhile the engine loses the right to execute and
+    /// acquires it again, so that it activates the run again.
+    async fn a_timer_that_a_later_activation_has_armed_is_kept(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let faulty = Faulty::new(Arc::new(Serverless::new(place.store())));
+        let builder = Engine::builder().store(Arc::new(faulty.clone())).environment(Arc::new(clock.clone()));
+        let engine = builder.resource(lab.clone()).open().await.unwrap();
+        let run = engine.start(answers_after_an_hour, ()).id("run").await.unwrap();
+        let (noted, mut refuses) = (lab.clone(), true);
+        faulty.plan(move |group| {
+            let is_refused = group.iter().any(|write| matches!(write, Write::Turn(_))) && std::mem::take(&mut refuses);
+            is_refused.then(|| {
+                noted.note("refused");
+                When::Refused
+            })
+        });
+        engine.resume_hook("t", &7).await.unwrap();
+        lab.executed("refused", 1).await;
+        faulty.end_right();
+        recorded(&place, "run", "payload").await;
+        // The first driver gives up.
+        clock.pass(1_000);
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        clock.pass(HOUR);
+        assert_eq!(soon(&run).await.unwrap(), 7);
+    }
+
     async fn rule_11_a_result_in_time_wins_over_a_timeout_that_passed_during_downtime(place: Place) {
         assert_eq!(answered_at(&place, START + HOUR / 2).await, "slow");
     }

@@ -27,6 +27,7 @@ async fn register(fx: &Fixture, owner: u64, deployment: &str) {
         catalogue: deployment.into(),
         digest: [deployment.len().try_into().unwrap(); 32],
         now: workflow_runtime::engine::Environment::now(&workflow_runtime::engine::System),
+        since: None,
     };
     // A registration that is dropped is over.
     drop(fx.store.register(&worker).await.unwrap());

@@ -98,6 +98,7 @@ every {
     roster:
         a_worker_is_listed_until_it_leaves,
         unused_catalogues_are_removed_by_the_next_worker,
+        an_engine_that_is_registered_again_does_not_make_its_deployment_the_latest,
         deployments_with_one_catalogue_share_a_copy;
     repair:
         a_failed_run_is_reopened_as_a_new_generation,

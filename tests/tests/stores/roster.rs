@@ -8,7 +8,7 @@ fn worker(owner: u64, deployment: &str, catalogue: &str) -> NewWorker {
     let mut digest = [0; 32];
     digest[..catalogue.len()].copy_from_slice(catalogue.as_bytes());
     let (deployment, catalogue) = (deployment.into(), catalogue.into());
-    NewWorker { owner, deployment, serves: "all".into(), catalogue, digest, now: 1_000 }
+    NewWorker { owner, deployment, serves: "all".into(), catalogue, digest, now: 1_000, since: None }
 }
 
 /// The listed workers: number, deployment, whether it is alive, and whether it executes.
@@ -79,4 +79,17 @@ pub async fn deployments_with_one_catalogue_share_a_copy(fx: Fixture) {
     let fourth = fx.store.register(&worker(ADA, "v2", "one")).await.unwrap();
     assert_eq!(published(&fx).await, of(&[("v2", "one")]));
     drop((second, fourth, rights));
+}
+
+pub async fn an_engine_that_is_registered_again_does_not_make_its_deployment_the_latest(fx: Fixture) {
+    drop(fx.store.register(&worker(ADA, "v1", "one")).await.unwrap());
+    let right = fx.execute(BOB).await;
+    let second = fx.store.register(&NewWorker { now: 2_000, ..worker(BOB, "v2", "two") }).await.unwrap();
+    // The first engine has lost the right to execute, and has another number.
+    let again = NewWorker { now: 3_000, since: Some(1_000), ..worker(ADA + 1, "v1", "one") };
+    let first = fx.store.register(&again).await.unwrap();
+    let deployments = fx.another().deployments().await.unwrap();
+    let latest = deployments.iter().max_by_key(|deployment| deployment.activated_at).map(|deployment| &*deployment.id);
+    assert_eq!((deployments.len(), latest), (2, Some("v2")));
+    drop((first, second, right));
 }

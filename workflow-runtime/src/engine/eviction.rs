@@ -26,7 +26,7 @@ pub(super) fn wakes_soon(engine: &Inner, driver: &DriverState) -> bool {
 /// Arms the timer that evicts a waiting run, if it is to be evicted.
 pub(super) fn doze(engine: &Inner, live: &Arc<ActiveRun>, driver: &mut DriverState) {
     if let Some(deadline) = driver.armed.remove(&IDLE) {
-        engine.timers.disarm(live.key, IDLE, deadline);
+        engine.timers.disarm(live, IDLE, deadline);
     }
     let idle = if driver.slot.is_some() { Some(0) } else { engine.settings.evict_after };
     if let Some(idle) = idle

@@ -202,7 +202,7 @@ impl Inner {
     pub(super) fn forget(&self, live: &Arc<ActiveRun>, driver: &DriverState) {
         live.abort_attempts();
         for (op, deadline) in &driver.armed {
-            self.timers.disarm(live.key, *op, *deadline);
+            self.timers.disarm(live, *op, *deadline);
         }
         self.remove(live);
     }

@@ -11,17 +11,17 @@ use crate::registry::{catalogue, queue, registry};
 use crate::store::{NewWorker, WorkerRow};
 use crate::text::excerpt;
 
-pub(super) fn info(row: WorkerRow, serves: Option<Serves>) -> WorkerInfo {
+pub(super) fn info(row: &WorkerRow, serves: Option<&Serves>) -> WorkerInfo {
     WorkerInfo {
         kind: row.kind.to_string(),
-        host: row.host.map(|host| host.to_string()),
+        host: row.host.as_ref().map(|host| host.to_string()),
         pid: row.pid,
-        deployment: row.deployment.map(|deployment| deployment.to_string()),
+        deployment: row.deployment.as_ref().map(|deployment| deployment.to_string()),
         started_at: time(row.started_at),
         is_alive: row.is_alive,
         is_draining: row.draining,
         executes: row.executes,
-        queues: serves.map(|serves| serves.queues).unwrap_or_default(),
+        queues: serves.map(|serves| serves.queues.clone()).unwrap_or_default(),
         schema: Schema,
     }
 }
@@ -31,13 +31,14 @@ impl Inner {
     /// same.
     pub(super) async fn register(&self) {
         let owner = self.owner();
-        let former = {
+        let now = self.clock.now();
+        let (former, since) = {
             let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
             if entry.owner == owner {
                 return;
             }
             entry.owner = owner;
-            entry.registration.take()
+            (entry.registration.take(), entry.since.replace(entry.since.unwrap_or(now)))
         };
         if let Some(former) = former {
             former.leave().await;
@@ -54,7 +55,8 @@ impl Inner {
             serves: serde_json::to_string(&serves).unwrap_or_default().into(),
             catalogue: body.clone(),
             digest: *digest,
-            now: self.clock.now(),
+            now,
+            since,
         };
         match self.store.register(&worker).await {
             Ok(registration) => {
@@ -146,7 +148,8 @@ impl Inner {
     /// The worker with this number, if it is listed.
     #[cfg(feature = "web")]
     pub(crate) async fn worker(&self, owner: u64) -> Result<Option<WorkerInfo>> {
-        let found = self.roster().await?.workers().find(|(row, _)| row.owner == owner);
+        let roster = self.roster().await?;
+        let found = roster.workers().find(|(row, _)| row.owner == owner);
         Ok(found.map(|(row, serves)| info(row, serves)))
     }
 

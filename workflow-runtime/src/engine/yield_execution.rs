@@ -36,8 +36,8 @@ impl Inner {
                 Some(row) if row.owner == holder.owner && !row.yields => return Err(no_candidate(self.alive().await?)),
                 Some(row) if row.owner == holder.owner => {}
                 Some(row) if waiting.contains(&row.owner) || row.pid != holder.pid => {
-                    let (row, executing) = (row.owner, roster.workers());
-                    let found = executing.into_iter().find(|(worker, _)| worker.owner == row);
+                    let owner = row.owner;
+                    let found = roster.workers().find(|(row, _)| row.owner == owner);
                     return found.map(|(row, serves)| info(row, serves)).ok_or_else(|| no_candidate(String::new()));
                 }
                 Some(_) => {

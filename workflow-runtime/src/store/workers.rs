@@ -22,6 +22,9 @@ pub struct NewWorker {
     pub digest: [u8; 32],
     /// The current time, in milliseconds since 1970.
     pub now: u64,
+    /// When the engine was first registered, if it was: it is registered again, under another number, after it has lost the
+    /// right to execute. That does not make its deployment the latest.
+    pub since: Option<u64>,
 }
 
 /// A worker that was [registered](super::Store::register).

@@ -113,3 +113,7 @@ fn enter(ledger: &Ledger, what: What, order: String, cents: u32) -> Result<Entry
     ledger.enter(&entry)?;
     Ok(entry)
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use serde::{Deserialize, Serialize};
-use workflow_runtime::{Code, Engine, Error, Result, Run, http, uuid};
+use workflow_runtime::{Code, Engine, Error, Result, Run, http, uuid, web};
 
 use crate::order::{Order, PROGRESS, order};
 use crate::page;
@@ -18,9 +18,22 @@ pub fn shop(engine: &Engine) -> Router {
         .route("/", get(list))
         .route("/orders", post(place))
         .route("/orders/{id}", get(show))
+        .route("/ready", get(ready))
         .with_state(engine.clone())
+        .nest_service("/workflows", Router::from(runs(engine)))
         .nest("/webhooks", http::webhooks(engine))
         .nest("/streams", http::streams(engine))
+}
+
+/// The page of all runs. Like the shop's own page, it is for this machine only, and each visitor may act.
+fn runs(engine: &Engine) -> web::WebRouter {
+    web::router(engine).name("approvals").hosts(["127.0.0.1", "localhost"]).access(|_| true)
+}
+
+/// Whether the store answers.
+async fn ready(State(engine): State<Engine>) -> Result<&'static str, Refusal> {
+    engine.health().await?;
+    Ok("ready\n")
 }
 
 /// The fields of the form.

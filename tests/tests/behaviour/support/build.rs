@@ -87,6 +87,7 @@ pub async fn ghost(place: &Place, workflow: &str, owner: u64, deployment: &str) 
         catalogue: "{}".into(),
         digest: [0; 32],
         now: 0,
+        since: None,
     };
     // On a database it ends with the right only.
     drop(store.register(&worker).await.unwrap());

@@ -1,6 +1,7 @@
 //! The workers of a store at one moment, and what they execute.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,21 @@ impl Serves {
 }
 
 /// The workers of a store at one moment.
-pub struct Roster(Vec<(WorkerRow, Option<Serves>)>);
+pub struct Roster(Vec<Worker>);
+
+struct Worker {
+    row: WorkerRow,
+    /// Decoded when it is first read: a build may have very many workflows.
+    serves: OnceLock<Option<Serves>>,
+}
+
+impl Worker {
+    /// What it executes, if it has published that.
+    fn serves(&self) -> Option<&Serves> {
+        let decode = || self.row.serves.as_deref().and_then(|serves| serde_json::from_str(serves).ok());
+        self.serves.get_or_init(decode).as_ref()
+    }
+}
 
 /// Who has what a run needs.
 pub enum Has {
@@ -51,63 +66,60 @@ impl WorkerRow {
 
 impl Roster {
     pub fn of(rows: Vec<WorkerRow>) -> Self {
-        let serves = |row: &WorkerRow| row.serves.as_deref().and_then(|serves| serde_json::from_str(serves).ok());
-        Roster(rows.into_iter().map(|row| (serves(&row), row)).map(|(serves, row)| (row, serves)).collect())
+        Roster(rows.into_iter().map(|row| Worker { row, serves: OnceLock::new() }).collect())
     }
 
     /// The workers, each with what it executes, if it has published that.
-    pub fn workers(self) -> impl Iterator<Item = (WorkerRow, Option<Serves>)> {
-        self.0.into_iter()
+    pub fn workers(&self) -> impl Iterator<Item = (&WorkerRow, Option<&Serves>)> {
+        self.0.iter().map(|worker| (&worker.row, worker.serves()))
     }
 
-    fn live(&self) -> impl Iterator<Item = &(WorkerRow, Option<Serves>)> {
-        self.0.iter().filter(|(row, _)| row.is_alive)
+    fn live(&self) -> impl Iterator<Item = &Worker> {
+        self.0.iter().filter(|worker| worker.row.is_alive)
     }
 
     /// Whether a live worker holds the runs of this owner.
     pub fn holds(&self, owner: u64) -> bool {
-        self.live().any(|(row, _)| row.owner == owner && row.executes)
+        self.live().any(|worker| worker.row.owner == owner && worker.row.executes)
     }
 
     /// The worker that executes, if one does, and the live ones that wait for the right to execute.
     pub fn executing_and_waiting(&self) -> (Option<&WorkerRow>, Vec<&WorkerRow>) {
-        let (executing, waiting): (Vec<_>, Vec<_>) = self.live().map(|(row, _)| row).partition(|row| row.executes);
+        let (executing, waiting): (Vec<_>, Vec<_>) =
+            self.live().map(|worker| &worker.row).partition(|row| row.executes);
         (executing.first().copied(), waiting)
     }
 
     /// What the workers execute that have a workflow for runs that require this deployment, or none, and the right to execute.
     pub fn executing(&self, workflow: &str, required: Option<&str>) -> impl Iterator<Item = &Serves> {
-        let executing = self
-            .live()
-            .filter(move |(row, _)| row.executes && row.takes(required))
-            .filter_map(|(_, serves)| serves.as_ref());
-        executing.filter(move |serves| serves.has(workflow))
+        let executing = self.live().filter(move |worker| worker.row.executes && worker.row.takes(required));
+        executing.filter_map(Worker::serves).filter(move |serves| serves.has(workflow))
     }
 
     /// Whether a live worker of a deployment has a workflow.
     pub fn has_in(&self, workflow: &str, deployment: &str) -> bool {
-        let has = |serves: &Option<Serves>| serves.as_ref().is_some_and(|serves| serves.has(workflow));
-        self.live().any(|(row, serves)| row.deployment.as_deref() == Some(deployment) && has(serves))
+        let mut of_deployment = self.live().filter(|worker| worker.row.deployment.as_deref() == Some(deployment));
+        of_deployment.any(|worker| worker.serves().is_some_and(|serves| serves.has(workflow)))
     }
 
     /// The deployments that have live workers.
     pub fn deployments(&self) -> impl Iterator<Item = &str> {
-        let ids: BTreeSet<&str> = self.live().filter_map(|(row, _)| row.deployment.as_deref()).collect();
+        let ids: BTreeSet<&str> = self.live().filter_map(|worker| worker.row.deployment.as_deref()).collect();
         ids.into_iter()
     }
 
     /// Who has a workflow for runs that require this deployment, or none. A worker that has not published what it has may have
     /// it.
     pub fn has(&self, workflow: &str, required: Option<&str>) -> Has {
-        let has = |serves: &Option<Serves>| serves.as_ref().is_none_or(|serves| serves.has(workflow));
+        let has = |worker: &Worker| worker.serves().is_none_or(|serves| serves.has(workflow));
         let able: Vec<&WorkerRow> =
-            self.live().filter(|(row, it)| row.takes(required) && has(it)).map(|(row, _)| row).collect();
+            self.live().filter(|worker| worker.row.takes(required) && has(worker)).map(|worker| &worker.row).collect();
         if able.is_empty() {
             return Has::Nobody;
         }
-        let executing = self.live().find(|(row, _)| row.executes);
+        let executing = self.live().map(|worker| &worker.row).find(|row| row.executes);
         match executing {
-            Some((row, _)) if !able.iter().any(|able| able.executes) => Has::Others {
+            Some(row) if !able.iter().any(|able| able.executes) => Has::Others {
                 executes: row.pid.unwrap_or_default(),
                 deployment: row.deployment.as_deref().map(str::to_owned),
                 candidates: able.iter().filter_map(|row| row.pid).collect(),

@@ -59,10 +59,13 @@ impl Timers {
         }
     }
 
-    pub fn disarm(&self, run: RunKey, op: u64, deadline: Deadline) {
+    /// Forgets a deadline of a run, unless a later activation of the run has armed it again.
+    pub fn disarm(&self, live: &Arc<ActiveRun>, op: u64, deadline: Deadline) {
         let mut wheels = self.wheels();
         let (armed, due) = wheels.of(deadline);
-        let gone = armed.remove(&(due, run, op));
+        let key = (due, live.key, op);
+        let is_own = armed.get(&key).is_some_and(|(of, _)| Arc::ptr_eq(of, live));
+        let gone = is_own.then(|| armed.remove(&key));
         drop(wheels);
         drop(gone);
     }

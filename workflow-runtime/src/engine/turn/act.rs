@@ -59,7 +59,7 @@ fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState,
             Action::GiveUp(op) => {
                 let armed = driver.armed.remove(&op);
                 if let Some(deadline) = armed {
-                    engine.timers.disarm(live.key, op, deadline);
+                    engine.timers.disarm(live, op, deadline);
                 }
                 if armed.is_some() || (driver.core.shared().is_failing() && live.give_up_attempt(op)) {
                     overdue.extend(given_up(engine, driver, op));
@@ -70,7 +70,7 @@ fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState,
                 live.abort_attempt(op);
                 driver.backoffs.remove(&op);
                 if let Some(deadline) = driver.armed.remove(&op) {
-                    engine.timers.disarm(live.key, op, deadline);
+                    engine.timers.disarm(live, op, deadline);
                 }
             }
         }

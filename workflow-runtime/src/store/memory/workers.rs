@@ -18,7 +18,7 @@ pub(super) struct Workers {
 
 impl Workers {
     pub(super) fn register(&mut self, worker: &NewWorker, needed: impl Fn(&str) -> bool) {
-        let NewWorker { owner, deployment, serves, catalogue, now, .. } = worker;
+        let NewWorker { owner, deployment, serves, catalogue, now, since, .. } = worker;
         let row = WorkerRow {
             owner: *owner,
             kind: "engine".into(),
@@ -40,7 +40,10 @@ impl Workers {
             id: deployment.clone(),
             catalogue: catalogue.clone(),
             published_at: *now,
-            activated_at: if was_active { before.and_then(|row| row.activated_at) } else { Some(*now) },
+            activated_at: match before.and_then(|row| row.activated_at) {
+                Some(at) if was_active => Some(at),
+                before => before.max(Some(since.unwrap_or(*now))),
+            },
             draining: before.is_some_and(|row| row.draining),
             promoted: before.is_some_and(|row| row.promoted),
             required_by: 0,

@@ -23,12 +23,12 @@ UPDATE @workers SET deployment = $2, serves = $3 WHERE owner = $1 AND round < 92
 const PUBLISH: &str = "
 INSERT INTO @catalogues AS catalogues (deployment, digest, body, published_at, activated_at)
 VALUES ($1, $2, CASE WHEN EXISTS (SELECT 1 FROM @catalogues WHERE digest = $2 AND body IS NOT NULL AND deployment <> $1)
-    THEN NULL ELSE $3 END, now(), now())
+    THEN NULL ELSE $3 END, now(), coalesce(to_timestamp($5::bigint / 1000.0), now()))
 ON CONFLICT (deployment) DO UPDATE SET digest = excluded.digest, published_at = excluded.published_at,
     body = CASE WHEN catalogues.digest = excluded.digest THEN catalogues.body ELSE excluded.body END,
     activated_at = CASE WHEN EXISTS (
         SELECT 1 FROM @workers WHERE deployment = $1 AND owner <> $4 AND expires_at > now() AND round < 9223372036854775807
-    ) THEN catalogues.activated_at ELSE excluded.activated_at END";
+    ) THEN catalogues.activated_at ELSE greatest(catalogues.activated_at, excluded.activated_at) END";
 
 const HAS_IT: &str = "SELECT 1 FROM @catalogues WHERE deployment = $1 AND digest = $2";
 
@@ -86,7 +86,8 @@ async fn write(shared: &Shared, session: &Session<'_>, worker: &NewWorker) -> Re
         session.query(KEEP_COPY, args![TEXT: deployment]).await?;
     }
     let body = worker.catalogue.as_bytes();
-    session.query(PUBLISH, args![TEXT: deployment, BYTEA: digest, BYTEA: body, INT8: owner]).await?;
+    let since = worker.since.map(u64::cast_signed);
+    session.query(PUBLISH, args![TEXT: deployment, BYTEA: digest, BYTEA: body, INT8: owner, INT8: since]).await?;
     let kept = DRAINED_KEPT.as_millis() as i64;
     for row in session.query(UNNEEDED, args![INT8: kept]).await? {
         let unneeded = text(&row, 0)?;

@@ -32,10 +32,10 @@ ON CONFLICT (owner) DO UPDATE SET deployment = excluded.deployment, serves = exc
 const PUBLISH: &str = "
 INSERT INTO catalogues (deployment, digest, body, published_at, activated_at)
 VALUES (?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM catalogues WHERE digest = ?2 AND body IS NOT NULL AND deployment <> ?1)
-    THEN NULL ELSE ?3 END, ?4, ?4)
+    THEN NULL ELSE ?3 END, ?4, ?6)
 ON CONFLICT (deployment) DO UPDATE SET digest = excluded.digest, published_at = excluded.published_at,
     body = CASE WHEN digest = excluded.digest THEN body ELSE excluded.body END,
-    activated_at = CASE WHEN ?5 THEN activated_at ELSE excluded.activated_at END";
+    activated_at = CASE WHEN ?5 THEN activated_at ELSE max(coalesce(activated_at, 0), excluded.activated_at) END";
 
 /// The copy for a deployment whose catalogue was stored with another deployment that publishes another catalogue now, or is
 /// removed: `?1` is that deployment.
@@ -125,8 +125,9 @@ pub(super) fn write(connection: &Connection, directory: &Path, worker: &NewWorke
             let _ = fs::remove_file(lock_file(directory, owner.cast_unsigned()));
         }
     }
-    let NewWorker { owner, deployment, serves, catalogue, digest, now } = worker;
+    let NewWorker { owner, deployment, serves, catalogue, digest, now, since } = worker;
     let (owner, now) = (owner.cast_signed(), now.cast_signed());
+    let since = since.map_or(now, u64::cast_signed);
     connection.prepare_cached(REGISTER)?.execute((
         owner,
         &**deployment,
@@ -139,7 +140,14 @@ pub(super) fn write(connection: &Connection, directory: &Path, worker: &NewWorke
     if !connection.prepare_cached(has_it)?.exists((&**deployment, digest))? {
         connection.prepare_cached(KEEP_COPY)?.execute((&**deployment,))?;
     }
-    connection.prepare_cached(PUBLISH)?.execute((&**deployment, digest, catalogue.as_bytes(), now, was_active))?;
+    connection.prepare_cached(PUBLISH)?.execute((
+        &**deployment,
+        digest,
+        catalogue.as_bytes(),
+        now,
+        was_active,
+        since,
+    ))?;
     let before = now.saturating_sub(DRAINED_KEPT.as_millis() as i64);
     let unneeded: Vec<String> =
         connection.prepare_cached(UNNEEDED)?.query_map((before,), |row| row.get(0))?.collect::<Result<_>>()?;
