@@ -38,7 +38,9 @@ impl Inner {
                 return;
             }
             entry.owner = owner;
-            (entry.registration.take(), entry.since.replace(entry.since.unwrap_or(now)))
+            let since = entry.since;
+            entry.since.get_or_insert(now);
+            (entry.registration.take(), since)
         };
         if let Some(former) = former {
             former.leave().await;
