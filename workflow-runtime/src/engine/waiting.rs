@@ -51,6 +51,11 @@ impl Inner {
         }
         let (now, roster) = (self.clock.now(), self.roster().await?);
         let mut reasons = Vec::new();
+        if roster.executing_and_waiting().0.is_none()
+            && let Some(process) = self.store.blocked_by().await?
+        {
+            reasons.push(Waiting::StoreReplaced { process });
+        }
         let is_held = roster.holds(row.fence.owner);
         let queued = queue::parse_id(&row.workflow);
         match (roster.has(&row.workflow, row.required_deployment.as_deref()), queued) {

@@ -69,6 +69,12 @@ pub enum Waiting {
         /// The live processes whose build has the workflow.
         candidates: Vec<u32>,
     },
+    /// On SQLite a process holds the lock and has another file open, which this one has replaced: nothing executes the runs of
+    /// this file until that process ends.
+    StoreReplaced {
+        /// The process that holds the lock.
+        process: u32,
+    },
     /// The run was [created](crate::create_run) and not started yet.
     NotBegun,
     /// The run begins at a time.
@@ -200,7 +206,7 @@ impl Waiting {
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Waiting::Ended { .. } | Waiting::Stuck { .. } => 0,
-            Waiting::NoWorker { .. } | Waiting::OtherWorkerExecutes { .. } => 1,
+            Waiting::NoWorker { .. } | Waiting::OtherWorkerExecutes { .. } | Waiting::StoreReplaced { .. } => 1,
             Waiting::NotBegun | Waiting::Delayed { .. } => 2,
             Waiting::RollingBack { waits_for, .. } => waits_for.rank(),
             Waiting::Due => 3,
@@ -275,6 +281,12 @@ impl fmt::Display for Waiting {
                 let (call, at) = (Call(step, name), shown(*dispatched_at));
                 write!(f, "executing {call} (attempt {attempt}), dispatched at {at}")?;
                 executed_by(f, run)
+            }
+            Waiting::StoreReplaced { process } => {
+                write!(
+                    f,
+                    "process {process} holds the lock of the database and has another file open, which this one has replaced"
+                )
             }
             Waiting::Retrying { step, name, attempt, attempts_max, error, next_at, run, .. } => {
                 let (call, at) = (Call(step, name), shown(*next_at));
@@ -421,6 +433,10 @@ mod tests {
             (
                 retrying(Some("visa"), Some(5)),
                 "retrying step `charge` (visa) (attempt 3 of 5) at 2026-11-30 12:04:07 UTC: card declined",
+            ),
+            (
+                Waiting::StoreReplaced { process: 17 },
+                "process 17 holds the lock of the database and has another file open, which this one has replaced",
             ),
             (
                 Waiting::Queued { queue: "gpu".into(), step: "draw".into(), run: id() },

@@ -83,6 +83,9 @@ pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
             },
             Waiting::NotBegun => "Created, not started",
             Waiting::Delayed { until: time } => { "Starts at " (until(*time, now)) },
+            Waiting::StoreReplaced { process } => {
+                "Process " (process) " holds the lock of the database and has another file open, which this one has replaced"
+            },
             Waiting::Due => "Ready: a worker takes it up next",
             Waiting::Executing { step, name, attempt, dispatched_at, .. } => {
                 "Executes " (named(step, name)) @if *attempt > 1 { ", attempt " (attempt) } " since " (at(*dispatched_at, now))
