@@ -99,7 +99,7 @@ impl Inner {
             reasons.push(Waiting::Due);
         }
         reasons.extend(cycle.map(Cycle::reason));
-        for (op, Pending { work, since, .. }) in open {
+        for (op, Pending { work, since, precedes_rollbacks, .. }) in open {
             let reason = match work {
                 Work::Step(step) if step.run.is_some() => self.reason_elsewhere(&roster, op, step, now).await?,
                 Work::Step(step) => Some(reason_of_step(op, step, since, attempts_max, now)),
@@ -117,6 +117,7 @@ impl Inner {
                 Work::Start => None,
             };
             reasons.extend(reason.map(|reason| match unwinds {
+                Some(to) if precedes_rollbacks => Waiting::BeforeRollback { to, waits_for: Box::new(reason) },
                 Some(to) => Waiting::RollingBack { to, waits_for: Box::new(reason) },
                 None => reason,
             }));
