@@ -93,6 +93,10 @@ pub trait Ownership: Send + Sync {
         true
     }
 
+    /// Called when the right is kept although its engine executes nothing any more: the store was replaced by another one
+    /// at the same address, which no other engine may execute on until the right is given up.
+    fn keep(&self) {}
+
     /// Gives up the right, and resolves once another engine can acquire it.
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
@@ -138,6 +142,12 @@ pub trait Store: Send + Sync + 'static {
     /// recovery. Further writes of the former owner are refused. Returns `None` if a live engine has the right;
     /// repeated requests are cheap.
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>>;
+
+    /// The process that has the right to execute, if the store that it has open was replaced by this one: until it ends,
+    /// no engine can execute on this store.
+    fn blocked_by(&self) -> BoxFuture<'_, Result<Option<u32>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Publishes the catalogue of an engine that executes or is ready to execute, under the number with which it has
     /// requested the right. Also removes the catalogues of deployments that have no worker and no unfinished run that

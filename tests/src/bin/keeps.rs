@@ -1,4 +1,5 @@
-//! Starts a run for each line of its standard input, which is the id, and prints the answer: `keeps URL WARNINGS`.
+//! Starts a run for each line of its standard input, which is the id, and prints the answer: `keeps URL WARNINGS`. A line `?id`
+//! prints why the run does not move, and what the health of the engine is.
 //! Appends its warnings to the file `WARNINGS`. If the store cannot be opened, it prints the error.
 
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ async fn main() -> Result<()> {
     println!("open");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(id) = lines.next_line().await? {
+        if let Some(id) = id.strip_prefix('?') {
+            let waiting = engine.get_run::<u64, Error>(id).waiting().await?;
+            println!("waiting {}", serde_json::json!({ "health": engine.health().await?, "reasons": waiting }));
+            continue;
+        }
         let started = engine.start(kept, ()).id(id).await;
         println!("answer {}", started.map_or_else(|error| error.code().as_str().to_owned(), |run| run.id().to_owned()));
     }

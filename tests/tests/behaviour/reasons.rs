@@ -114,6 +114,46 @@ async fn undoes() -> Result<()> {
     fails().await
 }
 
+#[workflow(id = "why.charges_while_it_fails")]
+async fn charges_while_it_fails(by_a_queue: bool) -> Result<()> {
+    gated("done".into()).rollback(|_| undo()).await?;
+    let charged = async {
+        match by_a_queue {
+            true => draw("charge".into()).rollback(|_| undo()).await,
+            false => gated("charge".into()).rollback(|_| undo()).await,
+        }
+    };
+    let fails = async {
+        gated("fail".into()).await?;
+        fails().await
+    };
+    tokio::try_join!(charged, fails)?;
+    Ok(())
+}
+
+#[workflow(id = "why.charges")]
+async fn charges() -> Result<()> {
+    gated("done".into()).rollback(|_| undo()).await?;
+    sleep(YEAR).await;
+    Ok(())
+}
+
+#[workflow(id = "why.has_a_child")]
+async fn has_a_child() -> Result<()> {
+    gated("done".into()).rollback(|_| undo()).await?;
+    charges().await
+}
+
+#[workflow(id = "why.drops_a_child")]
+async fn drops_a_child() -> Result<()> {
+    gated("done".into()).rollback(|_| undo()).await?;
+    tokio::select! {
+        end = charges() => end?,
+        _ = gated("fail".into()) => {}
+    }
+    fails().await
+}
+
 #[workflow(id = "why.waits_for_much")]
 async fn waits_for_much() -> Result<()> {
     let (slept, step, payload) = futures::join!(sleep(YEAR), gated("much".into()), hook::<u32>().token("much"));
@@ -180,7 +220,7 @@ fn timeless(line: &str) -> String {
             _ if is_date => words.push("T".into()),
             _ if is_time => {}
             _ if word.starts_with("UTC") => words.last_mut().unwrap().push_str(&word[3..]),
-            _ if word.trim_matches([':', '`']).parse::<workflow_runtime::Uuid>().is_ok() => {
+            _ if word.trim_matches([':', '`', ',']).parse::<workflow_runtime::Uuid>().is_ok() => {
                 words.push(word.split('`').map(|part| if part.len() > 1 { "ID" } else { part }).collect());
             }
             _ => words.push(word.into()),
@@ -302,6 +342,51 @@ on_each_store! {
         lab.open_gate("undo");
         soon(run).await.unwrap_err();
         assert_eq!(place.sentences("run").await, ["ended: failed"]);
+    }
+
+    async fn a_step_or_child_in_progress_before_a_rollback(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("why", 2).open().await.unwrap();
+        lab.open_gate("done");
+        engine.start(charges_while_it_fails, false).id("step").await.unwrap();
+        engine.start(charges_while_it_fails, true).id("queued").await.unwrap();
+        engine.start(has_a_child, ()).id("parent").await.unwrap();
+        engine.start(drops_a_child, ()).id("drops").await.unwrap();
+        lab.executed("charge", 2).await;
+        let mut children = Vec::new();
+        for id in ["parent", "drops"] {
+            let run = engine.get_run::<(), Error>(id);
+            soon(async { while run.children().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+            children.extend(run.children().await.unwrap());
+        }
+        for child in &children {
+            place.has_reasons(child, &["waiting until T"]).await;
+        }
+        lab.open_gate("fail");
+        let parent = engine.get_run::<(), Error>("parent");
+        let cancelled = tokio::spawn(async move { parent.cancel("enough").await });
+        let undo = "executing step `why.undo` (attempt 1), dispatched at T";
+        for (id, cause, expected) in [
+            ("step", "a failure", "executing step `why.gated` (attempt 1), dispatched at T"),
+            ("queued", "a failure", "executing step `why.draw` (attempt 1), dispatched at T, by the run ID"),
+            ("parent", "a cancel", "waiting for the child run ID of the workflow `why.charges`, which is running"),
+            ("drops", "a failure", "waiting for the run ID, which is running"),
+        ] {
+            place.has_reasons(id, &[&format!("waits before rolling back after {cause}: {expected}")]).await;
+        }
+        for child in &children {
+            place.has_reasons(child, &[&format!("rolling back after a cancel: {undo}")]).await;
+        }
+        lab.open_gate("charge");
+        for id in ["step", "queued"] {
+            place.has_reasons(id, &[&format!("rolling back after a failure: {undo}")]).await;
+        }
+        lab.open_gate("undo");
+        assert!(soon(cancelled).await.unwrap().unwrap());
+        for id in ["step", "queued", "drops"] {
+            soon(engine.get_run::<(), Error>(id)).await.unwrap_err();
+            assert_eq!(place.sentences(id).await, ["ended: failed"]);
+        }
     }
 
     async fn all_reasons_are_listed_and_the_first_is_the_main_one(place: Place) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 /// Longer than any program here takes on a slow machine: a program that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 const SIGKILL: i32 = 9;
 
@@ -40,6 +40,11 @@ impl Child {
             BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         Child { process, lines, said: Vec::new() }
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Waits for the next line of output with this prefix: the rest of the line.

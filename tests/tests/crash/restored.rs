@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::child::{Child, command};
+use super::child::{Child, PATIENCE, command};
 
 /// The directory of the file and its copies.
 struct Files(TempDir);
@@ -195,5 +197,61 @@ case! {
         files.lives_and_ends(&["b"]);
         assert_eq!(files.runs(), ["b"]);
         assert!(files.warned("another database at the path"), "a run that was acknowledged is gone");
+    }
+}
+
+/// Asserts that a process names the other one that holds the lock, until that one ends. `a` is a run that does not move.
+fn is_blocked_until_it_ends(files: &Files, mut holder: Child, mut other: Child, a: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    // The holder may not have noticed the replacement yet.
+    let asked = loop {
+        other.tell(&format!("?{a}"));
+        let asked: Value = serde_json::from_str(&other.wait_for("waiting")).expect("it is JSON");
+        if !asked["health"]["blocked_by"].is_null() && files.warned("nothing executes the runs") {
+            break asked;
+        }
+        assert!(Instant::now() < deadline, "the holder of the lock is not named: {asked}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let process = holder.id();
+    assert_eq!(asked["health"]["executes"], false, "{asked}");
+    assert_eq!(asked["health"]["blocked_by"], process, "{asked}");
+    assert_eq!(asked["reasons"], json!([{ "reason": "store_replaced", "process": process }]));
+    assert!(files.warned(&format!("process={process} ")));
+    holder.kill();
+    let ended = loop {
+        other.tell(&format!("?{a}"));
+        let asked: Value = serde_json::from_str(&other.wait_for("waiting")).expect("it is JSON");
+        if asked["reasons"][0]["reason"] == "ended" {
+            break asked;
+        }
+        assert!(Instant::now() < deadline, "the run does not end: {asked}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(ended["health"]["executes"], true, "{ended}");
+    assert_eq!(ended["health"]["blocked_by"], Value::Null, "{ended}");
+    other.close();
+    other.end_well();
+}
+
+case! {
+    fn a_process_names_the_one_that_holds_the_lock_of_a_removed_file() {
+        let files = Files::new();
+        let holder = files.life(&["a"]);
+        files.remove(&["workflow.db", "workflow.db-wal", "workflow.db-shm"]);
+        let other = files.life(&["b"]);
+        is_blocked_until_it_ends(&files, holder, other, "b");
+    }
+}
+
+case! {
+    fn a_process_names_the_one_that_holds_the_lock_of_a_file_with_a_copy_in_its_place() {
+        let files = Files::new();
+        let holder = files.life(&["a"]);
+        files.back_up();
+        files.remove(&["workflow.db-wal", "workflow.db-shm"]);
+        fs::rename(files.at("backup.db"), files.at("workflow.db")).expect("the file is replaced");
+        let other = files.life(&["b"]);
+        is_blocked_until_it_ends(&files, holder, other, "b");
     }
 }

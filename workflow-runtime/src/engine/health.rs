@@ -22,6 +22,8 @@ impl Inner {
                     .help("check the load of the disk or of the database, and the connection to it"));
             }
         }
-        Ok(Health { executes: self.is_executing(), runs: self.live_runs().len(), attempts: self.attempts.len() })
+        let executes = self.is_executing();
+        let blocked_by = if executes { None } else { self.store.blocked_by().await? };
+        Ok(Health { executes, blocked_by, runs: self.live_runs().len(), attempts: self.attempts.len() })
     }
 }

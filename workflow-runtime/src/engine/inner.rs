@@ -177,7 +177,7 @@ impl Inner {
             self.executing.store(false, Ordering::Release);
             let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Another engine must not execute on a file that was replaced, but a newer build is to execute.
-            let right = right.filter(|_| error.code() == Code::StoreReplaced);
+            let right = right.filter(|_| error.code() == Code::StoreReplaced).inspect(|right| right.keep());
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = right;
             self.stop();
         }

@@ -51,6 +51,11 @@ impl Inner {
         }
         let (now, roster) = (self.clock.now(), self.roster().await?);
         let mut reasons = Vec::new();
+        if roster.executing_and_waiting().0.is_none()
+            && let Some(process) = self.store.blocked_by().await?
+        {
+            reasons.push(Waiting::StoreReplaced { process });
+        }
         let is_held = roster.holds(row.fence.owner);
         let queued = queue::parse_id(&row.workflow);
         match (roster.has(&row.workflow, row.required_deployment.as_deref()), queued) {
@@ -94,7 +99,7 @@ impl Inner {
             reasons.push(Waiting::Due);
         }
         reasons.extend(cycle.map(Cycle::reason));
-        for (op, Pending { work, since, .. }) in open {
+        for (op, Pending { work, since, precedes_rollbacks, .. }) in open {
             let reason = match work {
                 Work::Step(step) if step.run.is_some() => self.reason_elsewhere(&roster, op, step, now).await?,
                 Work::Step(step) => Some(reason_of_step(op, step, since, attempts_max, now)),
@@ -112,6 +117,7 @@ impl Inner {
                 Work::Start => None,
             };
             reasons.extend(reason.map(|reason| match unwinds {
+                Some(to) if precedes_rollbacks => Waiting::BeforeRollback { to, waits_for: Box::new(reason) },
                 Some(to) => Waiting::RollingBack { to, waits_for: Box::new(reason) },
                 None => reason,
             }));

@@ -1,6 +1,6 @@
 //! The operations of a run without a result, collected from its journal without executing its code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -14,6 +14,8 @@ pub(crate) struct Pending {
     pub work: Work,
     /// When it was issued, or a suspended step was resumed.
     pub since: u64,
+    /// Whether it was begun before the rollbacks of the run, which wait for its end.
+    pub precedes_rollbacks: bool,
     /// The delivery after which it was issued.
     delivery: u64,
 }
@@ -67,6 +69,8 @@ pub(crate) struct PendingOperations {
     open: BTreeMap<u64, Pending>,
     /// Steps that the workflow has dropped and that may have to be undone.
     dropped: BTreeMap<u64, Pending>,
+    /// The child runs that the workflow has dropped, for whose ends the rollbacks wait.
+    dropped_children: BTreeSet<String>,
     /// How the workflow has ended, if the run is rolling back.
     pub unwinds: Option<Status>,
     /// The greatest number of attempts, if the run executes a step for another run.
@@ -202,11 +206,14 @@ impl PendingOperations {
             Command::Child { op, detached: true, own: Some(_), .. } => (*op, Work::Start),
             Command::Watch { op, run } => (*op, Work::Run { run: run.to_string() }),
             Command::Cancel { op } => {
-                if let Some(pending) = self.open.remove(op)
-                    && matches!(&pending.work, Work::Step(step) if step.has_rollback)
-                    && pending.delivery < self.deliveries
-                {
-                    self.dropped.insert(*op, pending);
+                match self.open.remove(op) {
+                    Some(pending) if matches!(&pending.work, Work::Step(step) if step.has_rollback) => {
+                        if pending.delivery < self.deliveries {
+                            self.dropped.insert(*op, pending);
+                        }
+                    }
+                    Some(Pending { work: Work::Child { run, .. }, .. }) => drop(self.dropped_children.insert(run)),
+                    _ => {}
                 }
                 return;
             }
@@ -218,7 +225,7 @@ impl PendingOperations {
             | Command::Write { .. }
             | Command::CloseStream { .. } => return,
         };
-        self.open.insert(op, Pending { work, since: at, delivery: self.deliveries });
+        self.open.insert(op, Pending { work, since: at, precedes_rollbacks: false, delivery: self.deliveries });
     }
 
     /// The workflow has ended and its future is dropped: what remains are operations whose ends the rollbacks wait for, and
@@ -227,6 +234,11 @@ impl PendingOperations {
         let fails = matches!(end, End::Failed(_) | End::Cancelled(_));
         let (now, issued) = (self.deliveries, delivery.commands.iter().rev().find_map(issues));
         self.open.append(&mut self.dropped);
+        let named = self.open.values().filter_map(|pending| match &pending.work {
+            Work::Child { run, is_own: false, .. } => Some(run.clone()),
+            _ => None,
+        });
+        self.dropped_children.extend(named);
         self.open.retain(|_, pending| {
             pending.delivery < now
                 && match &pending.work {
@@ -235,6 +247,14 @@ impl PendingOperations {
                     _ => false,
                 }
         });
+        for command in &delivery.commands {
+            if let Command::Watch { run, .. } = command
+                && self.dropped_children.contains(&**run)
+            {
+                self.command(command, delivery.at);
+            }
+        }
+        self.open.values_mut().for_each(|pending| pending.precedes_rollbacks = true);
         if self.open.is_empty()
             && let Some(command) = issued
         {

@@ -69,6 +69,12 @@ pub enum Waiting {
         /// The live processes whose build has the workflow.
         candidates: Vec<u32>,
     },
+    /// On SQLite a process holds the lock and has another file open, which this one has replaced: nothing executes the runs of
+    /// this file until that process ends.
+    StoreReplaced {
+        /// The process that holds the lock.
+        process: u32,
+    },
     /// The run was [created](crate::create_run) and not started yet.
     NotBegun,
     /// The run begins at a time.
@@ -178,7 +184,15 @@ pub enum Waiting {
         #[serde(with = "rfc3339")]
         until: SystemTime,
     },
-    /// The workflow has ended, and what it has done is undone before the run ends, or steps end that may have to be undone.
+    /// The workflow has ended, and the run waits for the end of a step or of a child run that was begun before: then it undoes what
+    /// has been done.
+    BeforeRollback {
+        /// The status that the run ends with.
+        to: Status,
+        /// The step or the run that has to end first.
+        waits_for: Box<Waiting>,
+    },
+    /// The workflow has ended, and what it has done is undone before the run ends.
     RollingBack {
         /// The status that the run ends with.
         to: Status,
@@ -200,9 +214,9 @@ impl Waiting {
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Waiting::Ended { .. } | Waiting::Stuck { .. } => 0,
-            Waiting::NoWorker { .. } | Waiting::OtherWorkerExecutes { .. } => 1,
+            Waiting::NoWorker { .. } | Waiting::OtherWorkerExecutes { .. } | Waiting::StoreReplaced { .. } => 1,
             Waiting::NotBegun | Waiting::Delayed { .. } => 2,
-            Waiting::RollingBack { waits_for, .. } => waits_for.rank(),
+            Waiting::BeforeRollback { waits_for, .. } | Waiting::RollingBack { waits_for, .. } => waits_for.rank(),
             Waiting::Due => 3,
             Waiting::Executing { .. } => 4,
             Waiting::Retrying { .. } => 5,
@@ -268,6 +282,12 @@ impl fmt::Display for Waiting {
                     candidates.join(", ")
                 )
             }
+            Waiting::StoreReplaced { process } => {
+                write!(
+                    f,
+                    "process {process} holds the lock of the database and has another file open, which this one has replaced"
+                )
+            }
             Waiting::NotBegun => f.write_str("created, and not started yet"),
             Waiting::Delayed { until } => write!(f, "not begun: it begins at {}", shown(*until)),
             Waiting::Due => f.write_str("due: a worker has yet to take its next turn"),
@@ -310,17 +330,22 @@ impl fmt::Display for Waiting {
                 None => write!(f, "suspended as `{}`", excerpt(label)),
             },
             Waiting::Timer { until } => write!(f, "waiting until {}", shown(*until)),
-            Waiting::RollingBack { to, waits_for } => {
-                let after = match to {
-                    Status::Failed => "a failure",
-                    Status::Cancelled => "a cancel",
-                    _ => "the end of the workflow",
-                };
-                write!(f, "rolling back after {after}: {waits_for}")
+            Waiting::BeforeRollback { to, waits_for } => {
+                write!(f, "waits before rolling back after {}: {waits_for}", cause(*to))
             }
+            Waiting::RollingBack { to, waits_for } => write!(f, "rolling back after {}: {waits_for}", cause(*to)),
             Waiting::Ended { status } => write!(f, "ended: {status}"),
             Waiting::Unknown => f.write_str("waiting for something that this version does not know"),
         }
+    }
+}
+
+/// Why a run with this status rolls back.
+fn cause(to: Status) -> &'static str {
+    match to {
+        Status::Failed => "a failure",
+        Status::Cancelled => "a cancel",
+        _ => "the end of the workflow",
     }
 }
 
@@ -337,158 +362,4 @@ pub(crate) fn error_text(error: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn noon() -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(1_796_040_247_250)
-    }
-
-    fn retrying(name: Option<&str>, most: Option<u32>) -> Waiting {
-        Waiting::Retrying {
-            step: "charge".into(),
-            name: name.map(str::to_owned),
-            operation: 2,
-            attempt: 3,
-            attempts_max: most,
-            error: "card declined".into(),
-            next_at: noon(),
-            run: None,
-        }
-    }
-
-    fn executing(run: Option<&str>) -> Waiting {
-        Waiting::Executing {
-            step: "charge".into(),
-            name: None,
-            operation: 2,
-            attempt: 1,
-            dispatched_at: noon(),
-            run: run.map(str::to_owned),
-        }
-    }
-
-    fn each() -> Vec<(Waiting, &'static str)> {
-        let id = || "order-1".to_owned();
-        let child = |status| Waiting::Child { run: id(), workflow: "shop::pay".into(), status };
-        let no_worker = |deployment: Option<&str>| Waiting::NoWorker {
-            workflow: "pay".into(),
-            deployment: deployment.map(Into::into),
-        };
-        vec![
-            (
-                Waiting::Stuck {
-                    code: "nondeterminism".into(),
-                    error: "expected step `ship`, found a sleep".into(),
-                    details: "expected step `ship`, found a sleep\n  help: restore it".into(),
-                },
-                "stuck: expected step `ship`, found a sleep",
-            ),
-            (no_worker(None), "no live worker has the workflow `pay`"),
-            (no_worker(Some("v7")), "no live worker of the deployment `v7` has the workflow `pay`"),
-            (
-                Waiting::OtherWorkerExecutes {
-                    workflow: "pay".into(),
-                    executes: 17,
-                    deployment: None,
-                    candidates: vec![4, 5],
-                },
-                "process 17 executes and does not have the workflow `pay`; process 4, 5 has it and does not execute",
-            ),
-            (
-                Waiting::OtherWorkerExecutes {
-                    workflow: "pay".into(),
-                    executes: 17,
-                    deployment: Some("v7".into()),
-                    candidates: vec![4],
-                },
-                "process 17 of the deployment `v7` executes and does not have the workflow `pay`; process 4 has it and does not \
-                 execute",
-            ),
-            (Waiting::NotBegun, "created, and not started yet"),
-            (Waiting::Delayed { until: noon() }, "not begun: it begins at 2026-11-30 12:04:07 UTC"),
-            (Waiting::Due, "due: a worker has yet to take its next turn"),
-            (executing(None), "executing step `charge` (attempt 1), dispatched at 2026-11-30 12:04:07 UTC"),
-            (
-                executing(Some("r-2")),
-                "executing step `charge` (attempt 1), dispatched at 2026-11-30 12:04:07 UTC, by the run `r-2`",
-            ),
-            (retrying(None, None), "retrying step `charge` (attempt 3) at 2026-11-30 12:04:07 UTC: card declined"),
-            (
-                retrying(Some("visa"), Some(5)),
-                "retrying step `charge` (visa) (attempt 3 of 5) at 2026-11-30 12:04:07 UTC: card declined",
-            ),
-            (
-                Waiting::Queued { queue: "gpu".into(), step: "draw".into(), run: id() },
-                "step `draw` waits for a free place in the queue `gpu`",
-            ),
-            (
-                Waiting::QueueNotServed { queue: "gpu".into(), step: "draw".into(), run: id() },
-                "no live worker serves the queue `gpu` of step `draw`",
-            ),
-            (
-                child(Some(Status::Suspended)),
-                "waiting for the child run `order-1` of the workflow `shop::pay`, which is suspended",
-            ),
-            (child(None), "waiting for the child run `order-1` of the workflow `shop::pay`, which does not exist"),
-            (
-                Waiting::Run { run: id(), status: Some(Status::Pending) },
-                "waiting for the run `order-1`, which has not begun",
-            ),
-            (Waiting::Cycle { runs: vec!["a".into(), "b".into()] }, "runs wait for each other: `a` for `b` for `a`"),
-            (
-                Waiting::Hook { token: "approval".into(), metadata: Some(json!({ "by": "Ada" })) },
-                "waiting for a payload for the hook `approval`",
-            ),
-            (Waiting::Suspended { label: "ask".into(), step: None, run: None }, "suspended as `ask`"),
-            (
-                Waiting::Suspended { label: "ask".into(), step: Some("agent".into()), run: None },
-                "step `agent` is suspended as `ask`",
-            ),
-            (Waiting::Timer { until: noon() }, "waiting until 2026-11-30 12:04:07 UTC"),
-            (
-                Waiting::RollingBack { to: Status::Failed, waits_for: Box::new(executing(None)) },
-                "rolling back after a failure: executing step `charge` (attempt 1), dispatched at 2026-11-30 12:04:07 UTC",
-            ),
-            (Waiting::Ended { status: Status::Completed }, "ended: completed"),
-        ]
-    }
-
-    #[test]
-    fn each_reason_is_a_sentence_and_json_that_is_read_again() {
-        for (waiting, sentence) in each() {
-            assert_eq!(waiting.to_string(), sentence);
-            let json = serde_json::to_value(&waiting).unwrap();
-            assert!(json["reason"].is_string(), "{json}");
-            assert_eq!(serde_json::from_value::<Waiting>(json).unwrap(), waiting);
-        }
-    }
-
-    #[test]
-    fn the_json_of_a_reason_does_not_change() {
-        let json = json!({
-            "reason": "retrying", "step": "charge", "name": null, "operation": 2, "attempt": 3, "attempts_max": 5,
-            "error": "card declined", "next_at": "2026-11-30T12:04:07.250Z", "run": null,
-        });
-        assert_eq!(serde_json::to_value(retrying(None, Some(5))).unwrap(), json);
-        let json = json!({ "reason": "child", "run": "a", "workflow": "w", "status": "suspended" });
-        let child = Waiting::Child { run: "a".into(), workflow: "w".into(), status: Some(Status::Suspended) };
-        assert_eq!(serde_json::to_value(child).unwrap(), json);
-    }
-
-    #[test]
-    fn a_reason_of_a_later_version_is_read() {
-        let later = json!({ "reason": "limit", "name": "openai", "position": 17 });
-        assert_eq!(serde_json::from_value::<Waiting>(later).unwrap(), Waiting::Unknown);
-    }
-
-    #[test]
-    fn texts_of_users_cannot_change_a_terminal() {
-        let hook = Waiting::Hook { token: "\u{1b}[2J\nstuck".into(), metadata: None };
-        assert!(!hook.to_string().contains(char::is_control), "{hook}");
-    }
-}
+mod tests;

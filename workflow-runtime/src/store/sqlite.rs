@@ -43,7 +43,7 @@ use self::identity::Identity;
 pub use self::maintenance::Sizes;
 use self::mark::Mark;
 use self::open::Opening;
-use self::ownership::Lock;
+use self::ownership::{Lock, foreign_holder};
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
@@ -98,6 +98,11 @@ impl Synchronous {
 pub struct SqliteStore {
     path: PathBuf,
     lock_file: PathBuf,
+    /// The random id in the database.
+    id: Arc<[u8]>,
+    /// The process that the last [`acquire`](Store::acquire) has found to hold the lock with another database, and whether a
+    /// warning named it.
+    blocked_by: Arc<Mutex<Option<(u32, bool)>>>,
     writer: Arc<Mutex<Writer>>,
     readers: Arc<Readers>,
     /// Set by the watcher when the writer is busy: asks the writer to check for changes of other connections itself.
@@ -158,8 +163,11 @@ impl SqliteStore {
     fn open_as(path: &Path, opening: Opening) -> Result<Self, Error> {
         let (address, connection) = open::open(path, opening)?;
         let identity = Identity::new(&address.path, &connection, Mark::open(&address.lock_file()))?;
+        let id = identity.store().into();
         let writer = Writer::new(address.clone(), connection, identity);
         Ok(SqliteStore {
+            id,
+            blocked_by: Arc::default(),
             path: address.path.clone(),
             lock_file: address.lock_file(),
             readers: Readers::new(address, writer.replaced()),
@@ -194,6 +202,25 @@ impl SqliteStore {
             }
         }
     }
+}
+
+/// Warns once of a process that holds the lock and has another database open. Two looks must find it: between a process's lock and
+/// its note the lock file has the note of its predecessor.
+fn warn_of_holder(lock_file: &Path, holder: Option<u32>, before: &Mutex<Option<(u32, bool)>>) {
+    let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+    *before = holder.map(|process| {
+        let seen = before.filter(|(other, _)| *other == process);
+        if seen == Some((process, false)) {
+            tracing::warn!(
+                lock = %lock_file.display(),
+                process,
+                help = "stop that process; this one executes then",
+                "a process holds the lock of the database and has another file open, which this one has replaced: nothing \
+                 executes the runs of this one"
+            );
+        }
+        (process, seen.is_some())
+    });
 }
 
 fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
@@ -231,15 +258,25 @@ impl Store for SqliteStore {
         assert_engine(owner);
         Box::pin(async move {
             let (path, writer) = (self.lock_file.clone(), Arc::clone(&self.writer));
+            let (id, blocked_by) = (self.id.clone(), Arc::clone(&self.blocked_by));
             let acquire = move || {
                 lock(&writer).check_identity()?;
-                let Some(held) = Lock::take(&path)? else { return Ok(None) };
+                let Some(held) = Lock::take(&path)? else {
+                    warn_of_holder(&path, foreign_holder(&path, &id), &blocked_by);
+                    return Ok(None);
+                };
+                held.sign(&id);
                 hit("sqlite: the lock is taken");
                 lock(&writer).adopt(owner)?;
                 Ok(Some(Box::new(held) as Box<dyn Ownership>))
             };
             blocking(acquire).await?
         })
+    }
+
+    fn blocked_by(&self) -> BoxFuture<'_, Result<Option<u32>, Error>> {
+        let (path, id) = (self.lock_file.clone(), self.id.clone());
+        Box::pin(async move { blocking(move || foreign_holder(&path, &id)).await })
     }
 
     fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {

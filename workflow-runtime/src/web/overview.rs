@@ -247,6 +247,7 @@ fn waiting(visit: &Visit, survey: &Survey) -> Markup {
             Waiting::NoWorker { workflow, .. } | Waiting::OtherWorkerExecutes { workflow, .. } => {
                 ("Workflow", workflow.as_str(), ", no worker")
             }
+            Waiting::StoreReplaced { .. } => ("Lock", "", ", held with another file"),
             Waiting::NotBegun | Waiting::Delayed { .. } => ("Not started", "", ""),
             Waiting::Cycle { .. } => ("Each other", "", ""),
             _ => continue,

@@ -30,7 +30,9 @@ fn of_reason(waiting: &Waiting) -> Option<Icon> {
         Waiting::Suspended { .. } => Icon::Person,
         Waiting::Timer { .. } => Icon::Clock,
         Waiting::NotBegun | Waiting::Delayed { .. } => Icon::Pending,
-        Waiting::RollingBack { waits_for, .. } => return of_reason(waits_for),
+        Waiting::BeforeRollback { waits_for, .. } | Waiting::RollingBack { waits_for, .. } => {
+            return of_reason(waits_for);
+        }
         _ => return None,
     })
 }
@@ -40,7 +42,7 @@ pub(super) fn attempt(waiting: &Waiting) -> Option<String> {
     match waiting {
         Waiting::Retrying { attempt, attempts_max: Some(most), .. } => Some(format!("{attempt} of {most}")),
         Waiting::Retrying { attempt, .. } | Waiting::Executing { attempt, .. } => Some(attempt.to_string()),
-        Waiting::RollingBack { waits_for, .. } => self::attempt(waits_for),
+        Waiting::BeforeRollback { waits_for, .. } | Waiting::RollingBack { waits_for, .. } => self::attempt(waits_for),
         _ => None,
     }
 }
@@ -81,6 +83,9 @@ pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
                 @for (at, candidate) in candidates.iter().enumerate() { @if at > 0 { ", " } (candidate) }
                 @if candidates.len() == 1 { " has it" } @else { " have it" }
             },
+            Waiting::StoreReplaced { process } => {
+                "Process " (process) " holds the lock of the database and has another file open, which this one has replaced"
+            },
             Waiting::NotBegun => "Created, not started",
             Waiting::Delayed { until: time } => { "Starts at " (until(*time, now)) },
             Waiting::Due => "Ready: a worker takes it up next",
@@ -110,6 +115,7 @@ pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
                 @if let Some(step) = step { ", asked by " code { (safe(step)) } }
             },
             Waiting::Timer { until: time } => { "Sleeps until " (until(*time, now)) },
+            Waiting::BeforeRollback { waits_for, .. } => { "Waits before it rolls back: " (of(waits_for, now)) },
             Waiting::RollingBack { waits_for, .. } => { "Rolls back: " (of(waits_for, now)) },
             Waiting::Ended { status } => { (capital(status.as_str())) },
             _ => "Waits for something that this version does not know",

@@ -153,6 +153,11 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The random id that the database contains.
+    pub fn store(&self) -> &[u8] {
+        &self.store
+    }
+
     /// Reads the schema version again if another process has committed since.
     pub fn refresh(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let version = connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;

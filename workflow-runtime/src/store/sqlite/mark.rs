@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::access;
 
-const BYTES: usize = 40;
+/// Behind it is the note of [`Lock`](super::ownership::Lock).
+pub(super) const BYTES: usize = 40;
 
 /// Writes to the lock file, and has the note that it had when it was opened.
 #[derive(Debug)]
