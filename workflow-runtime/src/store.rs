@@ -124,8 +124,10 @@ pub enum Followed {
 
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
-    /// Commits a group of writes in one transaction and returns an answer for each, in order. Several writes of a group can
-    /// concern the same run: they take effect in order. Groups that are independent of each other can commit in parallel.
+    /// Commits a group of writes and returns an answer for each, in order. Several writes of a group can concern the same run:
+    /// they take effect in order. Groups that are independent of each other can commit in parallel. The writes of a group are
+    /// committed together, or in parts: if one of these fails, the error has the answers of the writes that were
+    /// [committed](Failed::committed).
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>>;
 
     /// Whether [`commit`](Store::commit) blocks its thread; if so, the engine runs it on a dedicated thread.
