@@ -13,6 +13,7 @@ mod creates;
 mod db;
 mod deliveries;
 mod effects;
+mod ends;
 mod fault;
 mod listen;
 mod listing;
