@@ -22,7 +22,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 
 pub use self::answers::{
     Answer, AppendChunkAnswer, ClaimAnswer, ClaimNoticesAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer,
@@ -185,6 +185,12 @@ pub trait Store: Send + Sync + 'static {
         from: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
+
+    /// Reads the first rows of several journals, at most `limit` of each, in the order of the runs and their generations.
+    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        let read = move |(run, generation)| self.journal(run, generation, 0, limit);
+        Box::pin(try_join_all(runs.into_iter().map(read)))
+    }
 
     /// Reads the last row of a journal.
     fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>>;

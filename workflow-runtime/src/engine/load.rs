@@ -91,7 +91,16 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     }
     // Spans that the dead process had exported may have been lost with it.
     let mut spans = engine.settings.telemetry.spans(&row.id, row.generation, row.recoveries > 0);
-    let replayed = match replay(&engine, definition, &row.id, row.key, row.generation, &mut spans).await {
+    let replayed = match replay(
+        &engine,
+        definition,
+        &row.id,
+        row.generation,
+        Pages::of(row.key, row.generation),
+        &mut spans,
+    )
+    .await
+    {
         Ok(replayed) => replayed,
         Err(Replay::Fault(error)) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
         Err(Replay::Store(error)) if error.code() == Code::Damaged => {
@@ -213,13 +222,13 @@ pub(super) async fn replay(
     engine: &Inner,
     definition: &'static WorkflowDefinition,
     id: &Arc<str>,
-    key: RunKey,
     generation: u64,
+    mut pages: Pages,
     spans: &mut Spans,
 ) -> Result<(Core, u64), Replay> {
     let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
     let mut core = Core::new(definition, identity, engine.host.clone());
-    let (mut next, mut pages) = (0, Pages::of(key, generation));
+    let mut next = 0;
     let mut page = pages.next(&*engine.store).await.map_err(Replay::Store)?;
     while let Some(rows) = page {
         // The next page is read while this one is replayed.

@@ -16,6 +16,7 @@ use super::active_run::{ActiveRun, DriverState};
 use super::end::Finished;
 use super::load::{self, Replay};
 use super::mailbox::Arrival;
+use super::pages::Pages;
 use super::resend::{self, GivenUp, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::{Done, Known};
@@ -241,7 +242,8 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
 /// Replays the stored run and then this turn; if the replay differs, the turn becomes a fault only.
 async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
     let mut spans = Spans::default();
-    let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
+    let pages = Pages::of(live.key, live.generation);
+    let replayed = match load::replay(engine, live.definition, &live.id, live.generation, pages, &mut spans).await {
         Ok((mut core, _)) => replay_again(&mut core, &draft.record),
         Err(Replay::Fault(error)) => Err(error),
         Err(Replay::Store(_)) => Ok(()),

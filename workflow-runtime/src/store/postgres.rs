@@ -291,6 +291,10 @@ impl Store for PostgresStore {
         Box::pin(read::inbox(&self.shared.db, run))
     }
 
+    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        Box::pin(async move { read::journals(&self.shared.db, &runs, limit).await })
+    }
+
     fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
         Box::pin(effects::state(&self.shared.db, run))
     }
