@@ -111,7 +111,7 @@ pub(crate) const WEBHOOK_ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often an idle stream of events sends a keep-alive.
 #[cfg(any(feature = "http", feature = "web"))]
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// Runs that a check replays at the same time.
+/// Runs whose journals a check reads at once. It replays them at the same time, while it reads those of the next ones.
 pub(crate) const CHECKS_CONCURRENT: usize = 64;
 /// Incompatible runs whose errors a check keeps.
 pub(crate) const INCOMPATIBLE_KEPT: usize = 1_000;

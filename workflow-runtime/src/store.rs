@@ -22,7 +22,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 
 pub use self::answers::{
     Answer, AppendChunkAnswer, ClaimAnswer, ClaimNoticesAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer,
@@ -128,8 +128,10 @@ pub enum Followed {
 
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
-    /// Commits a group of writes in one transaction and returns an answer for each, in order. Several writes of a group can
-    /// concern the same run: they take effect in order. Groups that are independent of each other can commit in parallel.
+    /// Commits a group of writes and returns an answer for each, in order. Several writes of a group can concern the same run:
+    /// they take effect in order. Groups that are independent of each other can commit in parallel. The writes of a group are
+    /// committed together, or in parts: if one of these fails, the error has the answers of the writes that were
+    /// [committed](Failed::committed).
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>>;
 
     /// Whether [`commit`](Store::commit) blocks its thread; if so, the engine runs it on a dedicated thread.
@@ -193,6 +195,12 @@ pub trait Store: Send + Sync + 'static {
         from: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
+
+    /// Reads the first rows of several journals, at most `limit` of each, in the order of the runs and their generations.
+    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        let read = move |(run, generation)| self.journal(run, generation, 0, limit);
+        Box::pin(try_join_all(runs.into_iter().map(read)))
+    }
 
     /// Reads the last row of a journal.
     fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>>;

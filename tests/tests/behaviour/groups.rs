@@ -1,5 +1,6 @@
 //! Writes that share a commit.
 
+use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -125,6 +126,33 @@ on_each_store! {
                 break;
             }
         }
+    }
+
+    async fn the_part_of_a_group_that_was_committed_is_answered_and_not_sent_again(place: Place) {
+        let holding = Holding::open(place.store()).await;
+        let (again, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (sent_again, groups) = (again.clone(), sent.clone());
+        let plan = move |faulty: &Faulty| {
+            let mut committed = HashSet::new();
+            faulty.plan(move |group| {
+                let id = |write: &Write| match write {
+                    Write::Create(new) => Some(new.id.clone()),
+                    _ => None,
+                };
+                let repeated = group.iter().filter_map(id).filter(|id| committed.contains(id)).count();
+                sent_again.fetch_add(repeated, Ordering::SeqCst);
+                let half = &group[..group.len().div_ceil(2)];
+                committed.extend(half.iter().filter_map(id));
+                groups.fetch_add(1, Ordering::SeqCst);
+                group.iter().any(|write| id(write).is_some()).then_some(When::HalfRefused)
+            });
+        };
+        let (others, _) = holding.start(|number| format!("other {number}"), plan).await;
+        for (number, started) in others.into_iter().enumerate() {
+            assert_eq!(started.unwrap().await.unwrap(), format!("other {number}"));
+        }
+        assert_eq!(again.load(Ordering::SeqCst), 0);
+        assert!(sent.load(Ordering::SeqCst) > 1);
     }
 
     async fn a_store_that_refuses_all_writes_is_not_asked_once_per_write(place: Place) {

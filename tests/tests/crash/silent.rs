@@ -65,7 +65,7 @@ impl Silent {
 impl Store for Silent {
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
-            let failed = || Failed { error: Error::new("the store is silent"), in_doubt: false, refused: false };
+            let failed = || Failed::new(Error::new("the store is silent"), false, false);
             if !self.answers().await {
                 return Err(failed());
             }

@@ -318,6 +318,8 @@ many_engines {
         an_append_at_an_existing_index_is_refused_and_does_not_affect_its_group,
         appends_and_other_turns_of_a_group_are_answered_separately,
         a_group_that_was_committed_in_part_can_be_sent_again,
+        new_runs_and_turns_of_a_group_are_refused_separately,
+        an_end_returns_the_messages_that_the_run_has_not_received,
         heads_are_not_trusted_without_synchronous_commit,
         verified_heads_are_dropped_with_the_listening_connection,
         a_commit_in_doubt_begins_another_round;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use workflow_runtime::engine::System;
-use workflow_runtime::store::{RunKey, Status, Turn, TurnAnswer, Write};
+use workflow_runtime::store::{Answer, CreateAnswer, RunKey, Status, Turn, TurnAnswer, Write};
 
 use crate::fixture::*;
 
@@ -96,12 +96,46 @@ pub async fn a_group_that_was_committed_in_part_can_be_sent_again(fx: Fixture) {
     let end = Turn { change: Some(change(Status::Completed, None)), ..next(keys[1]) };
     let group = [next(keys[0]), end];
     let failed = fx.store.commit(&group.clone().map(Write::Turn)).await.unwrap_err();
-    assert!(failed.in_doubt, "a part of the group is committed: {failed:?}");
+    assert!(!failed.in_doubt && failed.refused, "{failed:?}");
+    assert_eq!(failed.committed, [(0, Answer::Turn(TurnAnswer::Committed))]);
     database.batch_execute("DROP TRIGGER refuse ON runs").await.unwrap();
     assert_eq!(fx.group(&group).await, [TurnAnswer::Committed, TurnAnswer::Committed]);
     for key in keys {
         assert_eq!(fx.journal(key).await.len(), 3);
     }
+}
+
+pub async fn new_runs_and_turns_of_a_group_are_refused_separately(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_verified_head(&fx, "a").await;
+    let database = fx.database().await;
+    let refuse = "
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '23514'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON runs FOR EACH ROW WHEN (NEW.id = 'bad') EXECUTE FUNCTION refuse();
+        CREATE TRIGGER refuse BEFORE INSERT ON journal FOR EACH ROW WHEN (NEW.idx = 3) EXECUTE FUNCTION refuse()";
+    database.batch_execute(refuse).await.unwrap();
+    let create = |id: &str| Write::Create(new_run(id, taken_by(ADA)));
+    let failed = fx.store.commit(&[create("bad"), Write::Turn(next(key))]).await.unwrap_err();
+    assert!(!failed.in_doubt && failed.refused, "{failed:?}");
+    assert_eq!(failed.committed, [(1, Answer::Turn(TurnAnswer::Committed))]);
+    assert_eq!((fx.journal(key).await.len(), fx.store.run("bad").await.unwrap()), (3, None));
+    let refused = Turn { row: Some(row(3, 4)), ..turn(key) };
+    let failed = fx.store.commit(&[Write::Turn(refused), create("good")]).await.unwrap_err();
+    assert!(!failed.in_doubt && failed.refused, "{failed:?}");
+    assert!(matches!(failed.committed[..], [(1, Answer::Create(CreateAnswer::Created(_)))]), "{failed:?}");
+    assert_eq!((fx.journal(key).await.len(), fx.run("good").await.status), (3, Status::Suspended));
+}
+
+pub async fn an_end_returns_the_messages_that_the_run_has_not_received(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_verified_head(&fx, "r").await;
+    fx.send("r", message("late")).await;
+    let end = Turn { change: Some(change(Status::Completed, None)), ..next(key) };
+    assert_eq!(fx.turn(end).await, TurnAnswer::Committed);
+    let holders = "SELECT holder FROM inbox WHERE run = $1";
+    let holder: i64 = fx.database().await.query_one(holders, &[&key]).await.unwrap().get(0);
+    assert_eq!(holder, 0, "no worker looks for it any more");
 }
 
 pub async fn heads_are_not_trusted_without_synchronous_commit(fx: Fixture) {

@@ -59,6 +59,10 @@ pub static CASES: &[Case] = &[
     #[cfg(all(unix, feature = "postgres"))]
     postgres::start::CASE,
     #[cfg(all(unix, feature = "postgres"))]
+    postgres::start_to_result::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::starts_in_a_row::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
     postgres::check::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::idle::CASE,

@@ -43,6 +43,11 @@ impl Spent {
         Spent { units: 1.0, time, cpu: Duration::ZERO }
     }
 
+    /// With a time of one unit that was measured elsewhere, such as a percentile.
+    pub fn with_time_of_unit(self, time: Duration) -> Self {
+        Spent { time: time.mul_f64(self.units), ..self }
+    }
+
     fn cpu_micros_per_unit(self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.units
     }
@@ -151,6 +156,12 @@ fn take(
         false => (ours()?, raw()?),
     };
     Ok(Pair { ours, raw, syncs: [before, disk.probe()?] })
+}
+
+/// The time that so many of a hundred do not exceed.
+pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * percent).div_ceil(100) - 1]
 }
 
 /// The median: of an even number of values, the mean of the two in the middle.

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::builder::host;
 use super::inner::Inner;
@@ -16,11 +17,11 @@ use super::parts::telemetry::Telemetry;
 use super::replay_journal::{Replay, replay};
 use crate::definition::Bodies;
 use crate::error::{Code, Error, Result};
-use crate::limits::{EXPLAINED_RECORDED_MAX, LONG_AFTER};
+use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, LONG_AFTER};
 use crate::panics::panic_text;
 use crate::registry::registry;
 use crate::replay::{Core, Event, Identity, TurnRecord};
-use crate::store::{Filter, Position, RunRow};
+use crate::store::{Filter, JournalRow, Position, RunRow};
 
 /// The result of the check of one run.
 pub(crate) enum Verdict {
@@ -46,13 +47,35 @@ impl Inner {
         self.store.list(filter, after, limit).await
     }
 
-    /// Checks an unfinished run.
+    /// Checks unfinished runs, at the same time.
     ///
     /// # Errors
     ///
     /// If the store cannot be read.
-    pub(crate) async fn check_run(&self, row: &RunRow) -> Result<Verdict> {
-        let checked = AssertUnwindSafe(self.try_to_check(row)).catch_unwind().await.unwrap_or_else(|panic| {
+    pub(crate) async fn check_runs(self: &Arc<Self>, rows: Vec<RunRow>) -> Result<Vec<(RunRow, Verdict)>> {
+        let runs = rows.iter().map(|row| (row.key, row.generation)).collect();
+        let first: Vec<Option<Vec<JournalRow>>> = match self.store.journals(runs, JOURNAL_FIRST_PAGE_ROWS).await {
+            Ok(first) => first.into_iter().map(Some).collect(),
+            // Each run reads its own, to find the damaged one.
+            Err(error) if error.code() == Code::Damaged => vec![None; rows.len()],
+            Err(error) => return Err(error),
+        };
+        let checks = rows.into_iter().zip(first).map(|(row, first)| {
+            let engine = self.clone();
+            // A task each, so that the runs are replayed on all threads.
+            let check = async move { engine.check_run(&row, first).await.map(|verdict| (row, verdict)) };
+            AbortOnDropHandle::new(tokio::spawn(check))
+        });
+        let checks: Vec<_> = checks.collect();
+        let mut checked = Vec::with_capacity(checks.len());
+        for check in checks {
+            checked.push(check.await??);
+        }
+        Ok(checked)
+    }
+
+    async fn check_run(&self, row: &RunRow, first: Option<Vec<JournalRow>>) -> Result<Verdict> {
+        let checked = AssertUnwindSafe(self.try_to_check(row, first)).catch_unwind().await.unwrap_or_else(|panic| {
             let text = format!("the run's replay panicked: {}", panic_text(&*panic));
             Err(Replay::Fault(Error::coded(Code::Panic, text)))
         });
@@ -71,14 +94,19 @@ impl Inner {
         })
     }
 
-    async fn try_to_check(&self, row: &RunRow) -> Result<Vec<(Cow<'static, str>, bool)>, Replay> {
+    async fn try_to_check(
+        &self,
+        row: &RunRow,
+        first: Option<Vec<JournalRow>>,
+    ) -> Result<Vec<(Cow<'static, str>, bool)>, Replay> {
         let definition = registry().workflow(&row.workflow).map_err(Replay::Fault)?;
         if row.has_not_begun() {
             return Ok(Vec::new());
         }
         // A check exports no spans.
         let mut spans = Telemetry::default().spans(&row.id, row.generation, false);
-        let (mut core, _) = replay(self, definition, &row.id, row.key, row.generation, &mut spans).await?;
+        let pages = Pages::after(row.key, row.generation, first);
+        let (mut core, _) = replay(self, definition, &row.id, row.generation, pages, &mut spans).await?;
         if core.has_ended() {
             return Ok(Vec::new());
         }
@@ -90,6 +118,10 @@ impl Inner {
 
     /// The events in the inbox of a run that have not been read.
     async fn recorded_inbox(&self, row: &RunRow) -> Result<Vec<(u64, Event)>, Replay> {
+        // No message had arrived when the row was read.
+        if row.inbox_seq == 0 {
+            return Ok(Vec::new());
+        }
         let (_, messages) = self.store.inbox(row.key).await.map_err(Replay::Store)?;
         let mut events = Vec::new();
         for message in messages.into_iter().filter(|message| !message.unread) {

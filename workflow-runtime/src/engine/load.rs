@@ -10,6 +10,7 @@ use super::inner::Inner;
 use super::park::{open_operations, park};
 use super::parts::active_run::{ActiveRun, DriverState, run_span};
 use super::parts::mailbox::{Arrival, InboxRead, What};
+use super::parts::pages::Pages;
 use super::parts::queues::Slot;
 use super::parts::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::replay_journal::{Replay, replay};
@@ -41,7 +42,16 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     }
     // Spans that the dead process had exported may have been lost with it.
     let mut spans = engine.settings.telemetry.spans(&row.id, row.generation, row.recoveries > 0);
-    let replayed = match replay(&engine, definition, &row.id, row.key, row.generation, &mut spans).await {
+    let replayed = match replay(
+        &engine,
+        definition,
+        &row.id,
+        row.generation,
+        Pages::of(row.key, row.generation),
+        &mut spans,
+    )
+    .await
+    {
         Ok(replayed) => replayed,
         Err(Replay::Fault(error)) => {
             return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;

@@ -11,7 +11,7 @@ use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS};
 use crate::replay::{Command, Core, Delivery, Identity, TurnRecord};
-use crate::store::{JournalRow, RunKey};
+use crate::store::JournalRow;
 
 /// Why a replay failed.
 pub(super) enum Replay {
@@ -26,13 +26,13 @@ pub(super) async fn replay(
     engine: &Inner,
     definition: &'static WorkflowDefinition,
     id: &Arc<str>,
-    key: RunKey,
     generation: u64,
+    mut pages: Pages,
     spans: &mut Spans,
 ) -> Result<(Core, u64), Replay> {
     let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
     let mut core = Core::new(definition, identity, engine.host.clone());
-    let (mut next, mut pages) = (0, Pages::of(key, generation));
+    let mut next = 0;
     let mut page = pages.next(&*engine.store).await.map_err(Replay::Store)?;
     while let Some(rows) = page {
         // The next page is read while this one is replayed.

@@ -17,6 +17,7 @@ use super::park;
 use super::parts::active_run::{ActiveRun, DriverState, NeedsDriver};
 use super::parts::finished::Finished;
 use super::parts::mailbox::Arrival;
+use super::parts::pages::Pages;
 use super::parts::row_error;
 use super::parts::telemetry::Spans;
 use super::parts::waiters::{Done, Known};
@@ -216,7 +217,8 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
 /// Replays the stored run and then this turn; if the replay differs, the turn becomes a fault only.
 async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
     let mut spans = Spans::default();
-    let replayed = match replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
+    let pages = Pages::of(live.key, live.generation);
+    let replayed = match replay(engine, live.definition, &live.id, live.generation, pages, &mut spans).await {
         Ok((mut core, _)) => replay_again(&mut core, &draft.record),
         Err(Replay::Fault(error)) => Err(error),
         Err(Replay::Store(_)) => Ok(()),

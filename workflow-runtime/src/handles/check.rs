@@ -5,7 +5,6 @@ use std::fmt;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::runs::Runs;
 use crate::engine::check::Verdict;
@@ -166,15 +165,12 @@ impl Runs {
             let rows = client.inner().rows(&filter, after, PAGE_RUNS_MAX).await?;
             let Some(last) = rows.last() else { return Ok(report) };
             after = Some(filter.position(last));
-            let checks = rows.into_iter().map(|row| {
-                let engine = client.inner().clone();
-                // A task each, so that the runs are replayed on all threads.
-                let check = async move { engine.check_run(&row).await.map(|verdict| (row, verdict)) };
-                async move { AbortOnDropHandle::new(tokio::spawn(check)).await? }
-            });
-            let mut checks = stream::iter(checks).buffered(CHECKS_CONCURRENT);
-            while let Some((row, verdict)) = checks.try_next().await? {
-                report.add(&row, verdict);
+            let parts = rows.chunks(CHECKS_CONCURRENT).map(|rows| client.inner().check_runs(rows.to_vec()));
+            let parts: Vec<_> = parts.collect();
+            // A part is read while another one is replayed.
+            let mut checks = stream::iter(parts).buffered(2);
+            while let Some(checked) = checks.try_next().await? {
+                checked.into_iter().for_each(|(row, verdict)| report.add(&row, verdict));
             }
         }
     }

@@ -13,6 +13,7 @@ mod creates;
 mod db;
 mod deliveries;
 mod effects;
+mod ends;
 mod fault;
 mod listen;
 mod listing;
@@ -288,6 +289,10 @@ impl Store for PostgresStore {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(read::inbox(&self.shared.db, run))
+    }
+
+    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        Box::pin(async move { read::journals(&self.shared.db, &runs, limit).await })
     }
 
     fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {

@@ -338,6 +338,13 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("a journal", read))
     }
 
+    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        let read = move |connection: &_| {
+            runs.iter().map(|(run, generation)| read::journal(connection, *run, *generation, 0, limit)).collect()
+        };
+        Box::pin(self.readers.read("journals", read))
+    }
+
     fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
         Box::pin(self.readers.read("a journal", move |connection| read::last(connection, run, generation)))
     }

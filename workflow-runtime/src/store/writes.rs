@@ -7,7 +7,7 @@ use super::{
     RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, SendMessage, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
-use crate::store::{RowError, RunRow};
+use crate::store::{Answer, RowError, RunRow};
 
 /// One write. The writes of a group are independent: the refusal of one does not affect the others.
 ///
@@ -413,7 +413,7 @@ pub struct Settle {
     pub succeeded: bool,
 }
 
-/// The failure of a group.
+/// The failure of a group, or of a part of it.
 #[derive(Clone, Debug)]
 pub struct Failed {
     /// The cause.
@@ -422,9 +422,17 @@ pub struct Failed {
     pub in_doubt: bool,
     /// Whether the store rejected the content: parts of the group may succeed. False if the store currently accepts nothing.
     pub refused: bool,
+    /// The writes that were committed all the same, by their places in the group, with their answers. The failure concerns the
+    /// other writes. Empty if the group is in doubt.
+    pub committed: Vec<(usize, Answer)>,
 }
 
 impl Failed {
+    /// The failure of a whole group.
+    pub fn new(error: Error, in_doubt: bool, refused: bool) -> Self {
+        Failed { error, in_doubt, refused, committed: Vec::new() }
+    }
+
     /// The error of the operation that the write belongs to: `what` (such as "the run") was not `done` (such as "started"),
     /// or the outcome is unknown. The help is for an unknown outcome; after the other one, the operation can be repeated.
     pub(crate) fn explain(self, what: &str, done: &str, help_in_doubt: &'static str) -> Error {

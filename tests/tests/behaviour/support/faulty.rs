@@ -18,6 +18,8 @@ pub enum When {
     LostAndInDoubt,
     /// The group is refused for certain.
     Refused,
+    /// The first half of the group is committed, and the rest is refused for certain. Of one write nothing is refused.
+    HalfRefused,
 }
 
 type Plan = Box<dyn FnMut(&[Write]) -> Option<When> + Send>;
@@ -147,7 +149,7 @@ impl Store for Faulty {
                 before.await;
             }
             let fault = (self.plan.lock().unwrap())(group);
-            let failed = |in_doubt| Failed { error: Error::new("the disk is on fire"), in_doubt, refused: !in_doubt };
+            let failed = |in_doubt| Failed::new(Error::new("the disk is on fire"), in_doubt, !in_doubt);
             match fault {
                 None => {
                     let answers = self.inner.commit(group).await;
@@ -163,6 +165,14 @@ impl Store for Faulty {
                 }
                 Some(When::LostAndInDoubt) => Err(failed(true)),
                 Some(When::Refused) => Err(failed(false)),
+                Some(When::HalfRefused) => {
+                    let half = group.len().div_ceil(2);
+                    let answers = self.inner.commit(&group[..half]).await?;
+                    match half == group.len() {
+                        true => Ok(answers),
+                        false => Err(Failed { committed: answers.into_iter().enumerate().collect(), ..failed(false) }),
+                    }
+                }
             }
         })
     }

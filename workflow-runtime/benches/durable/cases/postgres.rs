@@ -4,6 +4,8 @@ pub mod check;
 pub mod idle;
 pub mod sequential;
 pub mod start;
+pub mod start_to_result;
+pub mod starts_in_a_row;
 pub mod throughput;
 pub mod workers;
 

@@ -10,7 +10,7 @@ use workflow_runtime::{Engine, Result as RunResult, sleep_until, step, workflow}
 use super::Case;
 use crate::Result;
 use crate::disk::Disk;
-use crate::pairs::{self, Pairs, Spent};
+use crate::pairs::{self, Pairs, Spent, percentile};
 use crate::raw::Raw;
 use crate::report::{self, Bar, Row};
 
@@ -90,9 +90,4 @@ async fn ring(engine: &Engine) -> RunResult<Vec<Duration>> {
 
 fn milliseconds(spent: Spent) -> f64 {
     spent.micros_per_unit() / 1e3
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort_unstable();
-    times[(times.len() * percent).div_ceil(100) - 1]
 }

@@ -136,7 +136,7 @@ impl Batcher {
                     "the engine stopped before the store had answered",
                     if queued { AGAIN } else { NOT_QUEUED },
                 );
-                Err(Failed { error, in_doubt: queued, refused: false })
+                Err(Failed::new(error, queued, false))
             })?;
             R::answer(answer).ok_or_else(misanswered)
         }
@@ -231,7 +231,8 @@ fn is_independent(write: &Write) -> bool {
 }
 
 /// Commits one group and answers its senders. A group that is refused for its content is sent again in halves, so that
-/// a write which the store refuses does not fail the other writes of its group.
+/// a write which the store refuses does not fail the other writes of its group. If a part of a group was committed, the rest
+/// is sent again by itself.
 async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec<Queued>, metrics: &Metrics) {
     let (mut parts, mut refusals) = (vec![group], 0);
     while let Some(part) = parts.pop() {
@@ -244,6 +245,17 @@ async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec
                 for ((reply, _), answer) in replies.into_iter().zip(answers) {
                     let _ = reply.send(Ok(answer));
                 }
+            }
+            Err(failed) if !failed.committed.is_empty() => {
+                metrics.committed(failed.committed.len());
+                let mut rest: Vec<_> = writes.into_iter().zip(replies).map(Some).collect();
+                for (place, answer) in failed.committed {
+                    if let Some((_, (reply, _))) = rest.get_mut(place).and_then(Option::take) {
+                        let _ = reply.send(Ok(answer));
+                    }
+                }
+                let rest = rest.into_iter().flatten();
+                parts.push(rest.map(|(write, (reply, ticket))| Queued { write, reply, ticket }).collect());
             }
             Err(failed)
                 if failed.refused && !failed.in_doubt && writes.len() > 1 && refusals < REFUSALS_IN_A_ROW_MAX =>
@@ -286,7 +298,7 @@ async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [W
             decided => return decided,
         }
     }
-    let answers = store.commit(group).await.map_err(|failed| Failed { in_doubt: true, ..failed })?;
+    let answers = store.commit(group).await.map_err(|failed| Failed::new(failed.error, true, failed.refused))?;
     Ok(after_all(answers))
 }
 
@@ -313,5 +325,5 @@ fn notified_after_all(answer: TurnAnswer) -> TurnAnswer {
 pub fn misanswered() -> Failed {
     let error = Error::coded(Code::Store, "the store answered a write with the answer of another kind")
         .help("this is a fault of the store's implementation; report it");
-    Failed { error, in_doubt: true, refused: false }
+    Failed::new(error, true, false)
 }

@@ -37,11 +37,18 @@ pub struct Pages {
     next: u64,
     size: PageSize,
     ended: bool,
+    /// The first page, if it was read before.
+    first: Option<Vec<JournalRow>>,
 }
 
 impl Pages {
     pub fn of(run: RunKey, generation: u64) -> Self {
-        Pages { run, generation, next: 0, size: PageSize::default(), ended: false }
+        Pages::after(run, generation, None)
+    }
+
+    /// The same; the first page may have been read, with [`JOURNAL_FIRST_PAGE_ROWS`].
+    pub fn after(run: RunKey, generation: u64, first: Option<Vec<JournalRow>>) -> Self {
+        Pages { run, generation, next: 0, size: PageSize::default(), ended: false, first }
     }
 
     /// Whether the last page was read.
@@ -54,7 +61,10 @@ impl Pages {
         if self.ended {
             return Ok(None);
         }
-        let rows = store.journal(self.run, self.generation, self.next, self.size.rows).await?;
+        let rows = match self.first.take() {
+            Some(rows) => rows,
+            None => store.journal(self.run, self.generation, self.next, self.size.rows).await?,
+        };
         self.ended = rows.len() < self.size.rows;
         self.size.follow(&rows);
         let Some(last) = rows.last() else { return Ok(None) };

@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn failed(code: Code) -> Failed {
-        Failed { error: Error::coded(code, "the disk is full"), in_doubt: false, refused: false }
+        Failed::new(Error::coded(code, "the disk is full"), false, false)
     }
 
     /// Sends a write that the store takes after `failures`. Returns how it ended, and how often it was sent.

@@ -1,8 +1,9 @@
 //! Groups of writes: how they become statements and transactions.
 //!
 //! A group is cut into [segments](Segment): writes of one kind to different runs, each of which is one statement. A group
-//! that is a single such statement is sent as it is. Any other group is a transaction, which first locks all runs that it
-//! concerns, in the order of their keys.
+//! that is a single such statement is sent as it is. New runs and turns of other runs are sent as such statements side by
+//! side, each of which is committed or refused by itself. Any other group is a transaction, which first locks all runs that
+//! it concerns, in the order of their keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use super::locks::lock;
 use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
-use super::verified::Verified;
-use super::{claims, creates, effects, messages, notices, removal, schema, streams, tokens};
+use super::verified::{Parts, Verified};
+use super::{claims, creates, effects, ends, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
@@ -75,15 +76,22 @@ impl Undone {
 pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Failed> {
     let mut attempt = 1;
     loop {
-        let undone = match once(db, ours, group).await {
-            Ok(answers) => return Ok(answers),
+        let mut answers: Vec<Option<Answer>> = vec![None; group.len()];
+        let undone = match once(db, ours, group, &mut answers).await {
+            Ok(()) => match answers.iter().cloned().collect() {
+                Some(answers) => return Ok(answers),
+                None => Undone { fault: unanswered_write(), in_doubt: true },
+            },
             Err(undone) => undone,
         };
-        if undone.in_doubt || !undone.fault.is_transient() || attempt == ATTEMPTS {
+        let places = 0..if undone.in_doubt { 0 } else { group.len() };
+        let committed: Vec<(usize, Answer)> =
+            places.zip(answers).filter_map(|(place, answer)| Some((place, answer?))).collect();
+        if undone.in_doubt || !committed.is_empty() || !undone.fault.is_transient() || attempt == ATTEMPTS {
             // Whether the database rejected the statement, and did not report a failure of itself or of the connection.
             let refused = undone.fault.state().is_some() && !undone.fault.is_outage();
             let error = db.explain(schema::explained(db, undone.fault).await, "commit");
-            return Err(Failed { error, in_doubt: undone.in_doubt, refused });
+            return Err(Failed { error, in_doubt: undone.in_doubt, refused, committed });
         }
         tracing::debug!(attempt, fault = ?undone.fault, "the database has rolled a commit back; trying again");
         tokio::time::sleep(Duration::from_millis(u64::from(attempt * attempt))).await;
@@ -91,12 +99,12 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
     }
 }
 
-async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undone> {
-    ours.verified.leave(group);
+/// Sets the answers of the writes that were committed, also if others were not.
+async fn once(db: &Db, ours: &Ours, group: &[Write], answers: &mut [Option<Answer>]) -> Result<(), Undone> {
+    ours.verified.leave(group, false);
     if group.iter().any(|write| matches!(write, Write::Claim(Claim { again: true, .. }))) {
         ours.verified.end_round();
     }
-    let mut answers: Vec<Option<Answer>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
     let refreshed = db.clock.refresh(&session).await;
     refreshed.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
@@ -104,26 +112,27 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undo
     let settled = ours.verified.settle(&session, &ours.owners).await;
     settled.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     hit("a group is about to be sent");
-    match &segments(group)[..] {
-        [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut answers).await?,
-        segments => Box::pin(transaction(&session, ours, segments, &mut answers)).await?,
+    let segments = segments(group);
+    let is_plain = segments.iter().all(|segment| segment.is_plain(db.options.skip_locked));
+    match &segments[..] {
+        [Segment::Turns(turns)] if is_plain => plain_rows(&session, ours, None, turns, answers).await?,
+        [Segment::Creates(owner, runs), Segment::Turns(turns)]
+        | [Segment::Turns(turns), Segment::Creates(owner, runs)]
+            if is_plain =>
+        {
+            plain_rows(&session, ours, Some((*owner, runs)), turns, answers).await?;
+        }
+        [segment] if is_plain => {
+            let sent = Box::pin(alone(&session, ours, segment, answers)).await;
+            sent.map_err(|fault| unanswered(&session, fault))?;
+        }
+        segments => {
+            ours.verified.leave(group, true);
+            Box::pin(transaction(&session, ours, segments, answers)).await?;
+        }
     }
     hit("a group is committed");
-    let answered: Option<Vec<Answer>> = answers.into_iter().collect();
-    answered.ok_or_else(|| Undone { fault: unanswered_write(), in_doubt: true })
-}
-
-/// Sends a segment as one statement.
-async fn plain(
-    session: &Session<'_>,
-    ours: &Ours,
-    segment: &Segment<'_>,
-    answers: &mut [Option<Answer>],
-) -> Result<(), Undone> {
-    if let Segment::Turns(turns) = segment {
-        return plain_turns(session, ours, turns, answers).await;
-    }
-    Box::pin(alone(session, ours, segment, answers)).await.map_err(|fault| unanswered(session, fault))
+    Ok(())
 }
 
 async fn alone(
@@ -156,18 +165,24 @@ async fn alone(
     Ok(())
 }
 
-/// Sends turns as one statement, or as two pipelined ones if some are rows of verified runs and some are not.
-async fn plain_turns(
+/// Sends new runs and turns as pipelined statements: one for the new runs, one for the rows of verified runs, one for their
+/// ends, and one for the other turns. Each is a commit of its own.
+async fn plain_rows(
     session: &Session<'_>,
     ours: &Ours,
+    creates: Option<(u64, &[(usize, &NewRun)])>,
     turns: &[(usize, &Turn)],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
-    ours.verified
-        .settle(session, &ours.owners)
-        .await
-        .map_err(|fault| Undone { in_doubt: false, ..unanswered(session, fault) })?;
-    let (rows, others) = ours.verified.part(turns);
+    let Parts { rows, ends, others } = ours.verified.part(turns);
+    let (owner, runs) = creates.unwrap_or_default();
+    let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
+    let create = async {
+        match &new[..] {
+            [] => Ok(Vec::new()),
+            new => Box::pin(creates::create(session, ours, owner, new, true)).await,
+        }
+    };
     let sent: Vec<&Turn> = others.iter().map(|(_, turn)| *turn).collect();
     let take = async {
         match &sent[..] {
@@ -175,44 +190,54 @@ async fn plain_turns(
             sent => Box::pin(turns::take(session, ours, sent, false)).await,
         }
     };
-    let (appended, taken) = tokio::join!(biased; ours.verified.append(session, &rows), take);
-    let (appended, taken) = match (appended, taken) {
-        (Ok(appended), Ok(taken)) => (appended, taken),
-        // If only the other turns were refused, they are tried again by themselves.
-        (Ok(true), Err(fault)) if fault.nothing_done() && !fault.spoils() && !rows.turns.is_empty() => {
-            (true, vec![Taken::Tied; others.len()])
+    let append = ours.verified.append(session, &rows);
+    let (made, appended, ended, taken) =
+        tokio::join!(biased; create, append, Box::pin(ends::end(session, &ends)), take);
+    let (mut faults, mut left) = (Vec::new(), Vec::new());
+    match made {
+        Ok(made) => {
+            place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
         }
-        (Err(fault), Err(other)) => {
-            let in_doubt = !fault.nothing_done() || !other.nothing_done();
-            return Err(Undone { in_doubt, ..unanswered(session, fault) });
-        }
-        (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => {
-            let undone = unanswered(session, fault);
-            let alone = rows.turns.is_empty() || others.is_empty();
-            return Err(Undone { in_doubt: undone.in_doubt || !alone, ..undone });
-        }
-    };
-    let mut left = others;
-    for ((place, _), taken) in left.iter().zip(&taken) {
-        if *taken != Taken::Tied {
-            set(answers, *place, taken.answer().into());
-        }
+        Err(fault) => faults.push(fault),
     }
-    let mut taken = taken.into_iter();
-    left.retain(|_| taken.next() == Some(Taken::Tied));
-    if appended {
-        rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into()));
-    } else {
-        left.extend(rows.turns);
+    match appended {
+        Ok(true) => rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into())),
+        Ok(false) => left.extend(rows.turns),
+        Err(fault) => faults.push(fault),
+    }
+    match ended {
+        Ok(ended) => {
+            for turn in ends.turns {
+                match ended.contains(&turn.1.run) {
+                    true => set(answers, turn.0, TurnAnswer::Committed.into()),
+                    false => left.push(turn),
+                }
+            }
+        }
+        Err(fault) => faults.push(fault),
+    }
+    match taken {
+        Ok(taken) => {
+            for (turn, taken) in others.into_iter().zip(taken) {
+                match taken {
+                    Taken::Tied => left.push(turn),
+                    taken => set(answers, turn.0, taken.answer().into()),
+                }
+            }
+        }
+        Err(fault) => faults.push(fault),
+    }
+    // A fault with an unknown outcome is the fault of the group.
+    faults.sort_by_key(Fault::nothing_done);
+    let faults: Vec<Undone> = faults.into_iter().map(|fault| unanswered(session, fault)).collect();
+    if let Some(undone) = faults.into_iter().next() {
+        return Err(undone);
     }
     if left.is_empty() {
         return Ok(());
     }
-    // The remaining turns are another commit: from here on a failure leaves a part of the group committed.
     hit("a part of a group is committed");
-    Box::pin(transaction(session, ours, &[Segment::Turns(left)], answers))
-        .await
-        .map_err(|undone| Undone { in_doubt: true, ..undone })
+    Box::pin(transaction(session, ours, &[Segment::Turns(left)], answers)).await
 }
 
 /// The result of a failed statement that was a transaction by itself.
@@ -239,6 +264,8 @@ async fn transaction(
     segments: &[Segment<'_>],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
+    // Given only once the transaction is committed.
+    let mut given: Vec<Option<Answer>> = vec![None; answers.len()];
     let (begun, known, locked) =
         tokio::join!(biased; session.begin(), known(session, segments), lock(session, segments));
     let worked = async {
@@ -247,7 +274,7 @@ async fn transaction(
         locked?;
         let mut work = Work { session, ours, notes: Notes::default() };
         for segment in segments {
-            apply(&mut work, segment, answers).await?;
+            apply(&mut work, segment, &mut given).await?;
         }
         work.notes.send(session, &ours.tag, &ours.owners).await
     };
@@ -263,7 +290,11 @@ async fn transaction(
     session.commit().await.map_err(|fault| {
         session.spoil();
         Undone { in_doubt: !fault.nothing_done(), fault }
-    })
+    })?;
+    for (slot, given) in answers.iter_mut().zip(given).filter(|(_, given)| given.is_some()) {
+        *slot = given;
+    }
+    Ok(())
 }
 
 /// Checks that this build may use the tables. Turns need no check: a migration takes all runs from their workers.

@@ -9,13 +9,18 @@ use crate::store::{
     AppendChunk, Delete, Effects, Release, RemoveGenerations, Reopen, Replace, RunKey, SendMessage, UnstickRun, Write,
 };
 
-/// Locks the runs that a transaction concerns, and the watchers of the runs that it ends.
+/// Locks the runs that a transaction concerns, and the watchers of the runs that it ends. Its one plan is made when the tables
+/// may be empty: `LIMIT 1` makes the server look up each id and token by the index even then.
 const LOCK: &str = "
 SELECT key FROM @runs WHERE key IN (
-    SELECT unnest($1)
-    UNION ALL SELECT key FROM @runs WHERE id = ANY ($2)
-    UNION ALL SELECT run FROM @tokens WHERE token = ANY ($3)
-    UNION ALL SELECT watcher FROM @watchers WHERE run = ANY ($4)
+    SELECT unnest((SELECT $1))
+    UNION ALL SELECT key FROM unnest((SELECT $2)) AS wanted (id), LATERAL (
+        SELECT key FROM @runs AS runs WHERE runs.id = wanted.id LIMIT 1
+    ) AS found
+    UNION ALL SELECT run FROM unnest((SELECT $3)) AS wanted (token), LATERAL (
+        SELECT run FROM @tokens AS tokens WHERE tokens.token = wanted.token LIMIT 1
+    ) AS found
+    UNION ALL SELECT watcher FROM @watchers WHERE run = ANY ((SELECT $4)::bigint[])
 ) ORDER BY key FOR NO KEY UPDATE";
 
 /// The ids of the other runs that the effects of a run concern.

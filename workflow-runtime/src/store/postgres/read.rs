@@ -40,6 +40,14 @@ const JOURNAL: &str = "
 SELECT idx, turn, format, checksum, body FROM @journal
 WHERE run = $1 AND generation = $2 AND idx >= $3 ORDER BY idx LIMIT $4";
 
+/// The limit is for each journal.
+const JOURNALS: &str = "
+SELECT idx, turn, format, checksum, body, place FROM unnest((SELECT $1), $2) WITH ORDINALITY AS t (run, generation, place),
+LATERAL (
+    SELECT idx, turn, format, checksum, body FROM @journal AS journal
+    WHERE journal.run = t.run AND journal.generation = t.generation ORDER BY idx LIMIT $3
+) AS rows ORDER BY place, idx";
+
 const LAST: &str = "
 SELECT idx, turn, format, checksum, body FROM @journal
 WHERE run = $1 AND generation = $2 ORDER BY idx DESC LIMIT 1";
@@ -200,6 +208,21 @@ pub(super) async fn journal(
     let (generation, from) = (generation.cast_signed(), from.min(i64::MAX as u64).cast_signed());
     db.rows("read a journal", JOURNAL, args![INT8: run, INT8: generation, INT8: from, INT8: rows(limit)], journal_row)
         .await
+}
+
+pub(super) async fn journals(db: &Db, runs: &[(RunKey, u64)], limit: usize) -> Result<Vec<Vec<JournalRow>>, Error> {
+    let (keys, generations): (Vec<RunKey>, Vec<i64>) =
+        runs.iter().map(|(run, generation)| (*run, generation.cast_signed())).unzip();
+    let mut journals = vec![Vec::new(); runs.len()];
+    let limit = rows(limit);
+    let args = args![INT8_ARRAY: keys, INT8_ARRAY: generations, INT8: limit];
+    let read = db.rows("read journals", JOURNALS, args, |row| Ok((number(row, 5)?, journal_row(row)?))).await?;
+    for (place, row) in read {
+        if let Some(journal) = usize::try_from(place - 1).ok().and_then(|place| journals.get_mut(place)) {
+            journal.push(row);
+        }
+    }
+    Ok(journals)
 }
 
 pub(super) async fn last(db: &Db, run: RunKey, generation: u64) -> Result<Option<JournalRow>, Error> {

@@ -164,7 +164,7 @@ impl Writer {
         work: impl FnOnce(&Connection, &mut Heads) -> rusqlite::Result<T>,
     ) -> Result<T, Failed> {
         if let Some(error) = self.replaced.get() {
-            return Err(Failed { error: error.clone(), in_doubt: false, refused: false });
+            return Err(Failed::new(error.clone(), false, false));
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -189,7 +189,7 @@ impl Writer {
                 // Before the answer: a write to a file that is no longer at its path is not durable.
                 match self.check_identity() {
                     Ok(()) => Ok(value),
-                    Err(error) => Err(Failed { error, in_doubt: false, refused: false }),
+                    Err(error) => Err(Failed::new(error, false, false)),
                 }
             }
             Err(Fault::Refused(error)) => {
@@ -198,7 +198,7 @@ impl Writer {
                 if connection.execute_batch("ROLLBACK").is_ok() {
                     self.connection = Some(connection);
                 }
-                Err(Failed { error, in_doubt: self.in_doubt, refused: false })
+                Err(Failed::new(error, self.in_doubt, false))
             }
             Err(Fault::Sqlite(fault)) => {
                 self.heads.clear();
@@ -209,7 +209,7 @@ impl Writer {
                 self.connection = Some(connection);
                 // An overwritten file looks damaged.
                 if let Err(error) = self.check_identity() {
-                    return Err(Failed { error, in_doubt: false, refused: false });
+                    return Err(Failed::new(error, false, false));
                 }
                 if !is_usable {
                     self.connection = None;
@@ -223,7 +223,7 @@ impl Writer {
         let refused = [ErrorCode::ConstraintViolation, ErrorCode::TooBig]
             .into_iter()
             .any(|code| fault.sqlite_error_code() == Some(code));
-        Failed { error: fault::explain(&self.address.path, "write to", fault), in_doubt: self.in_doubt, refused }
+        Failed::new(fault::explain(&self.address.path, "write to", fault), self.in_doubt, refused)
     }
 
     fn reopen(&mut self) -> Result<Connection, Failed> {

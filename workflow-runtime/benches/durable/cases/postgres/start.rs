@@ -8,7 +8,7 @@ use workflow_runtime::{Client, Result as RunResult, step, workflow};
 use super::{Case, WORK};
 use crate::Result;
 use crate::disk::Disk;
-use crate::pairs::{self, Spent, median};
+use crate::pairs::{self, Spent, median, percentile};
 use crate::postgres::{Raw, schema};
 use crate::process::Helper;
 use crate::report::{self, Bar, Row};
@@ -68,9 +68,4 @@ async fn start(client: &Client) -> RunResult<Vec<Duration>> {
 
 fn milliseconds(spent: Spent) -> f64 {
     spent.micros_per_unit() / 1e3
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort_unstable();
-    times[(times.len() * percent).div_ceil(100) - 1]
 }

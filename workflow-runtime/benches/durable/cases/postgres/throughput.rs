@@ -33,7 +33,7 @@ fn measure(disk: &Disk) -> Result<Row> {
     let grouped = pairs::measure(disk, Spent::units_per_second, run, append)?;
     let counts = ours.counts().since(warm);
     let single = pairs::measure(disk, Spent::units_per_second, run, || raw.clients(CLIENTS, rows))?;
-    Ok(Row::paired(CASE.name, "steps/s, rows/s", &grouped, Bar::AtLeast(0.3))
+    Ok(Row::paired(CASE.name, "steps/s, rows/s", &grouped, Bar::AtLeast(0.4))
         .with_bar("to_32_clients", single.ratio, Bar::AtLeast(1.0))
         .with("mean_group", report::number(counts.mean_group()))
         .with("in_store_us", report::number(counts.busy_micros_per_row()))
