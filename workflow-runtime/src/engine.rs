@@ -40,6 +40,7 @@ mod output;
 mod pages;
 mod permit;
 mod queries;
+mod queue;
 mod queues;
 mod refusals;
 mod registration;
@@ -47,10 +48,12 @@ mod removal;
 mod repair;
 mod replays;
 mod resend;
+mod right;
 mod roster;
 mod row_error;
 mod scope;
 mod shutdown;
+mod signal;
 mod stranded;
 mod streams;
 mod suspended;
@@ -71,7 +74,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
@@ -93,7 +95,7 @@ pub use crate::environment::{Environment, System};
 
 use self::activations::Activations;
 use self::active_run::{ActiveRun, DriverState};
-use self::batcher::{Batcher, OwnershipSlot};
+use self::batcher::Batcher;
 use self::client::Handle;
 use self::clock::Clock;
 use self::entry::Entry;
@@ -105,6 +107,8 @@ use self::queues::Queues;
 use self::removal::Cleaning;
 use self::replays::Replays;
 use self::resend::Sender;
+use self::right::Right;
+use self::signal::Signal;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
@@ -186,7 +190,8 @@ pub(crate) struct Inner {
     clock: Clock,
     store: Arc<dyn Store>,
     batcher: Batcher,
-    ownership: OwnershipSlot,
+    /// Shared with the batcher, which gives it up after the last write.
+    right: Arc<Right>,
     /// The right to execute in a store that was replaced. Kept until the engine is gone, so that no other engine executes
     /// while parts of this one still run.
     kept: Mutex<Option<Box<dyn Ownership>>>,
@@ -227,9 +232,9 @@ pub(crate) struct Inner {
     /// The tasks that last until the engine drains.
     tasks: TaskTracker,
     /// Cancelled when no further step may be dispatched.
-    draining: CancellationToken,
+    draining: Signal,
     /// Cancelled when the engine has ended.
-    stopped: CancellationToken,
+    stopped: Signal,
     /// The handle that users have; needed by functions that are called inside steps.
     handle: OnceLock<Weak<Handle>>,
 }
@@ -335,8 +340,7 @@ impl Inner {
 
     /// Whether the right to execute under which the run was activated still holds.
     fn holds(&self, live: &ActiveRun) -> bool {
-        let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner);
-        live.fence.owner == self.owner() && right.as_ref().is_some_and(|right| right.lasts())
+        live.fence.owner == self.owner() && self.right.lasts()
     }
 
     /// The error of a call on an engine that is closed.
@@ -352,7 +356,7 @@ impl Inner {
         if self.home.fail(error) {
             tracing::error!(?error, "the engine closes; open another one");
             self.executing.store(false, Ordering::Release);
-            let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let right = self.right.take();
             // Another engine must not execute on a file that was replaced, but a newer build is to execute.
             let right = right.filter(|_| error.code() == Code::StoreReplaced);
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = right;
@@ -422,7 +426,7 @@ impl Inner {
             live.close();
         }
         self.timers.clear();
-        drop(self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.right.take());
         self.waiters.wake_all();
         self.activations.miss();
     }

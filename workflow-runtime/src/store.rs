@@ -93,6 +93,12 @@ pub trait Ownership: Send + Sync {
         true
     }
 
+    /// Whether the right may end without being taken or dropped. If not, the engine need not check whether it
+    /// [lasts](Ownership::lasts).
+    fn expires(&self) -> bool {
+        true
+    }
+
     /// Gives up the right, and resolves once another engine can acquire it.
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
 }

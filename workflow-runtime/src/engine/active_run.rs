@@ -1,10 +1,11 @@
 //! A run in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
+use super::client::Handle;
 use super::clock::Deadline;
 use super::mailbox::{Arrival, InboxRead, Mailbox};
 use super::queues::Slot;
@@ -68,6 +69,13 @@ pub(super) fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Sp
     tracing::info_span!(parent: None, "run", run = id, workflow = definition.source.id)
 }
 
+/// A run of the store that the engine has claimed.
+pub(super) struct Claimed {
+    pub key: RunKey,
+    pub generation: u64,
+    pub fence: Fence,
+}
+
 /// See the module.
 pub(crate) struct ActiveRun {
     pub(super) key: RunKey,
@@ -75,6 +83,8 @@ pub(crate) struct ActiveRun {
     pub(super) definition: &'static WorkflowDefinition,
     pub(super) generation: u64,
     pub(super) fence: Fence,
+    /// The engine, for functions that are called inside steps.
+    pub(super) handle: Weak<Handle>,
     /// The parent of the spans of its turns and steps, while the run is in memory.
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox<Box<DriverState>>>,
@@ -88,20 +98,21 @@ pub(crate) struct ActiveRun {
 impl ActiveRun {
     /// A run that is in memory from now on. It accepts arrivals at once and delivers them after [`start`](ActiveRun::start).
     pub fn new(
-        key: RunKey,
+        engine: &Inner,
+        claim: Claimed,
         id: Arc<str>,
         definition: &'static WorkflowDefinition,
-        generation: u64,
-        fence: Fence,
         span: tracing::Span,
         inbox: InboxRead,
     ) -> Arc<Self> {
+        let Claimed { key, generation, fence } = claim;
         Arc::new(ActiveRun {
             key,
             id,
             definition,
             generation,
             fence,
+            handle: engine.handle.get().cloned().unwrap_or_default(),
             span,
             mailbox: Mutex::new(Mailbox::new(inbox)),
             attempts: Mutex::new(BTreeMap::new()),

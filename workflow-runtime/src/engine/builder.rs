@@ -21,6 +21,8 @@ use super::output::Outputs;
 use super::queues::Queues;
 use super::removal::{self, Cleaning};
 use super::replays::Replays;
+use super::right::Right;
+use super::signal::Signal;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
@@ -412,12 +414,12 @@ impl Builder {
         if self.settings.executes && !self.settings.bodies.are_replaced() {
             check_transactions(&*store, &queues)?;
         }
-        let ownership = Arc::new(Mutex::new(None));
+        let right = Arc::new(Right::default());
         let metrics = Metrics::new();
         let stopped = CancellationToken::new();
         let home = Home::here(stopped.clone());
-        let (environment, right) = (self.environment.clone(), ownership.clone());
-        let batcher = Batcher::start(store.clone(), environment, right, metrics.clone(), home.clone())?;
+        let environment = self.environment.clone();
+        let batcher = Batcher::start(store.clone(), environment, right.clone(), metrics.clone(), home.clone())?;
         let random = Arc::new(Random::new(&*self.environment));
         let drawn = random.clone();
         let inner = Arc::new(Inner {
@@ -428,7 +430,7 @@ impl Builder {
             environment: self.environment,
             store,
             batcher,
-            ownership,
+            right,
             kept: Mutex::new(None),
             resources: self.resources,
             is_drained: AtomicBool::new(false),
@@ -456,8 +458,8 @@ impl Builder {
             attempts: TaskTracker::new(),
             drivers: TaskTracker::new(),
             tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            stopped,
+            draining: Signal::new(CancellationToken::new()),
+            stopped: Signal::new(stopped),
             handle: OnceLock::new(),
         });
         let handle = Arc::new(Handle { inner: inner.clone() });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::active_run::{ActiveRun, DriverState, run_span};
+use super::active_run::{ActiveRun, Claimed, DriverState, run_span};
 use super::mailbox::InboxRead;
 use super::missing::not_found;
 use super::output::Output;
@@ -447,9 +447,9 @@ impl Inner {
     }
 
     fn live_from_start(self: &Arc<Self>, driver: DriverState, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
-        let fence = Fence { owner, epoch: FIRST_EPOCH };
+        let claim = Claimed { key, generation: 0, fence: Fence { owner, epoch: FIRST_EPOCH } };
         let actions = driver.core.shared().take_actions();
-        let live = ActiveRun::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
+        let live = ActiveRun::new(self, claim, new.id.clone(), new.definition, span, InboxRead::default());
         turn::activate(self, &live, driver, actions, Vec::new());
         self.waiters.touch();
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
-use super::active_run::{ActiveRun, DriverState, run_span};
+use super::active_run::{ActiveRun, Claimed, DriverState, run_span};
 use super::mailbox::{Arrival, InboxRead, What};
 use super::pages::Pages;
 use super::queues::Slot;
@@ -187,7 +187,8 @@ fn install(
         })
         .collect();
     let span = run_span(&row.id, definition);
-    let live = ActiveRun::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
+    let claim = Claimed { key: row.key, generation: row.generation, fence: row.fence };
+    let live = ActiveRun::new(engine, claim, row.id.clone(), definition, span, inbox);
     turn::activate(engine, &live, driver, actions, messages);
 }
 

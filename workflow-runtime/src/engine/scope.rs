@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::active_run::ActiveRun;
-use super::client::Handle;
 use super::mailbox::EarlyEnd;
 use super::permit::Held;
 use super::streams::AttemptWriter;
@@ -49,7 +48,6 @@ pub struct StepInfo {
 
 /// The attempt that the current code is part of.
 pub(super) struct Scope {
-    pub engine: Weak<Handle>,
     /// The calling operation, if the step is executed for another run.
     pub origin: Option<Origin>,
     pub op: u64,
@@ -248,7 +246,7 @@ pub fn traceparent() -> Option<String> {
 /// ```
 pub fn heartbeat() {
     let beat = |scope: &Scope| {
-        if let Some(handle) = scope.engine.upgrade() {
+        if let Some(handle) = scope.live.handle.upgrade() {
             scope.life.beat.store(handle.inner.clock.monotonic(), Ordering::Relaxed);
         }
     };
@@ -291,7 +289,7 @@ pub fn cancellation() -> CancellationToken {
 
 /// The engine that executes the current step, if there is one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
-    let engine = of_attempt(|scope| scope.engine.upgrade());
+    let engine = of_attempt(|scope| scope.live.handle.upgrade());
     let engine = engine.or_else(|| Some(output::taken_from()?.engine.upgrade()))?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
         Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
@@ -301,7 +299,7 @@ pub(crate) fn current() -> Option<Result<Client, Error>> {
 /// The current attempt, as a writer of streams.
 pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
     of_attempt(|scope| AttemptWriter {
-        engine: scope.engine.clone(),
+        engine: scope.live.handle.clone(),
         live: scope.live.clone(),
         life: scope.life.clone(),
         into: scope.origin.as_ref().map(|origin| origin.run.clone()),
@@ -427,7 +425,6 @@ impl Scope {
     /// The scope of a step which is called inside this one, or of a task.
     pub fn inside(&self, step: &'static str, path: String) -> Scope {
         Scope {
-            engine: self.engine.clone(),
             origin: self.origin.clone(),
             op: self.op,
             base: self.base,

@@ -14,6 +14,10 @@ use crate::store::Ownership;
 pub(super) struct Lock(File);
 
 impl Ownership for Lock {
+    fn expires(&self) -> bool {
+        false
+    }
+
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
         drop(self);
         Box::pin(std::future::ready(()))
