@@ -1,6 +1,6 @@
 //! A run in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
@@ -155,7 +155,7 @@ impl ActiveRun {
     }
 
     /// Takes the arrivals, with the state to deliver them to. `None` ends the driver; the next arrival starts another.
-    pub fn take(&self, most: usize) -> Option<(Box<DriverState>, Vec<Arrival>)> {
+    pub fn take(&self, most: usize) -> Option<(Box<DriverState>, VecDeque<Arrival>)> {
         self.mailbox().take(most)
     }
 
@@ -184,12 +184,12 @@ impl ActiveRun {
     }
 
     /// Returns arrivals to the mailbox that were not delivered.
-    pub fn put_back(&self, arrivals: Vec<Arrival>) {
+    pub fn put_back(&self, arrivals: VecDeque<Arrival>) {
         self.mailbox().put_back(arrivals);
     }
 
     /// Closes the mailbox and returns its arrivals.
-    pub fn close_and_drain(&self) -> Vec<Arrival> {
+    pub fn close_and_drain(&self) -> VecDeque<Arrival> {
         self.mailbox().close_and_drain()
     }
 
