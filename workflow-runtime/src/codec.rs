@@ -12,27 +12,29 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use self::strict::RAW;
 use crate::error::{Code, Error};
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::text::excerpt;
 
 /// An encoded value: JSON text, cheap to clone.
 #[derive(Clone)]
-pub struct Payload(Arc<RawValue>);
+pub struct Payload(Arc<str>);
 
 impl Payload {
     /// The JSON text.
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     /// `null`.
     pub(crate) fn null() -> Self {
-        Payload(Arc::from(RawValue::NULL.to_owned()))
+        Payload(Arc::from("null"))
     }
 
     /// Changes the value.
@@ -198,13 +200,16 @@ impl fmt::Debug for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        // As a `RawValue` serializes itself: its text is written unchanged.
+        let mut raw = serializer.serialize_struct(RAW, 1)?;
+        raw.serialize_field(RAW, &*self.0)?;
+        raw.end()
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Payload(Arc::from(Box::<RawValue>::deserialize(deserializer)?)))
+        Ok(Payload(Arc::from(Box::<str>::from(Box::<RawValue>::deserialize(deserializer)?))))
     }
 }
 
@@ -221,9 +226,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Pay
         )
         .help("store the data elsewhere and pass its address"));
     }
-    let raw = RawValue::from_string(json)
-        .map_err(|error| Error::coded(Code::Payload, format!("{what} did not encode as JSON: {error}")))?;
-    Ok(Payload(Arc::from(raw)))
+    Ok(Payload(json))
 }
 
 /// Decodes a value.

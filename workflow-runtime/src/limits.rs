@@ -181,6 +181,8 @@ pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const PAUSED_CHECK_INTERVAL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A clock that deviates by more has been set.
 pub(crate) const CLOCK_SET_MIN: Duration = Duration::from_secs(1);
+/// The largest buffer for encoding that a thread keeps for the next value.
+pub(crate) const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How often an idle engine looks for due runs.
 pub(crate) const CLAIM_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a drained deployment is known after it was last opened.

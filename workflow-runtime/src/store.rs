@@ -97,6 +97,12 @@ pub trait Ownership: Send + Sync {
     /// at the same address, which no other engine may execute on until the right is given up.
     fn keep(&self) {}
 
+    /// Whether the right may end without being taken or dropped. If not, the engine need not check whether it
+    /// [lasts](Ownership::lasts).
+    fn expires(&self) -> bool {
+        true
+    }
+
     /// Gives up the right, and resolves once another engine can acquire it.
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
 }

@@ -4,18 +4,25 @@ mod key;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use serde::ser::{self, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use self::key::KeyWriter;
+use crate::limits::BUFFER_BYTES_MAX;
 
 /// The nesting depth of arrays and objects that `serde_json` reads back: it counts 128 down and refuses at 0, so that a
 /// deep value does not overflow its stack. An enum's variant with data is an object of its own.
 const DEPTH_MAX: usize = 127;
 
 /// The names by which `serde_json` requests its own serializer to write a text verbatim.
-const VERBATIM: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
+const VERBATIM: [&str; 2] = [RAW, "$serde_json::private::Number"];
+
+/// That of a [`RawValue`], which is a structure of this name with one field of the same name.
+pub(super) const RAW: &str = "$serde_json::private::RawValue";
 
 /// Why a value cannot be stored, and where inside it.
 #[derive(Debug)]
@@ -47,15 +54,26 @@ impl ser::Error for Refused {
     }
 }
 
+thread_local! {
+    /// The buffers of an earlier value.
+    static WRITER: Cell<Option<Writer>> = const { Cell::new(None) };
+}
+
 /// The value as JSON.
-pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Refused> {
-    let mut writer = Writer { out: Vec::with_capacity(128), path: Vec::new(), scratch: String::new() };
-    let text = value.serialize(&mut writer).and_then(|()| {
-        String::from_utf8(std::mem::take(&mut writer.out)).map_err(|_| Refused::because("its JSON is no UTF-8"))
-    });
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Arc<str>, Refused> {
+    // Taken: the value may encode others while it is encoded.
+    let mut writer = WRITER.try_with(Cell::take).ok().flatten().unwrap_or_default();
     // When an error propagates, the path is not popped, so it still shows where the error occurred. The error itself
     // has no path: a `Serialize` impl creates it without access to the writer.
-    text.map_err(|refused| Refused { path: writer.rendered_path(), ..refused })
+    let text = value
+        .serialize(&mut writer)
+        .and_then(|()| writer.text().map(Arc::from))
+        .map_err(|refused| Refused { path: writer.rendered_path(), ..refused });
+    if writer.out.capacity() <= BUFFER_BYTES_MAX {
+        writer.clear();
+        let _ = WRITER.try_with(|kept| kept.set(Some(writer)));
+    }
+    text
 }
 
 /// One step of the path into a value; there is one for each open array or object.
@@ -69,14 +87,32 @@ enum Segment {
     Map,
 }
 
+#[derive(Default)]
 struct Writer {
     out: Vec<u8>,
     path: Vec<Segment>,
     /// A buffer for values that only implement `Display` and must be escaped: kept, so that it is allocated once.
     scratch: String,
+    /// Whether it contains text that a value has passed as JSON. All other text is JSON, since this module has written it.
+    is_verbatim: bool,
 }
 
 impl Writer {
+    fn clear(&mut self) {
+        self.out.clear();
+        self.path.clear();
+        self.is_verbatim = false;
+    }
+
+    fn text(&self) -> Result<&str, Refused> {
+        let text = str::from_utf8(&self.out).map_err(|_| Refused::because("its JSON is no UTF-8"))?;
+        if self.is_verbatim {
+            serde_json::from_str::<&RawValue>(text)
+                .map_err(|error| Refused::because(format!("it did not encode as JSON: {error}")))?;
+        }
+        Ok(text)
+    }
+
     fn rendered_path(&self) -> String {
         let mut path = String::new();
         for segment in &self.path {
@@ -246,7 +282,7 @@ impl<'a> Serializer for &'a mut Writer {
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'a>, Refused> {
         self.open(b'[', Segment::Index(0))?;
-        Ok(Compound { writer: self, elements: 0, form: Form::Array })
+        Ok(Compound { writer: self, elements: 0, form: Form::Array, awaits_value: false })
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Compound<'a>, Refused> {
@@ -266,17 +302,18 @@ impl<'a> Serializer for &'a mut Writer {
     ) -> Result<Compound<'a>, Refused> {
         self.open_variant(variant)?;
         self.open(b'[', Segment::Index(0))?;
-        Ok(Compound { writer: self, elements: 0, form: Form::ArrayVariant })
+        Ok(Compound { writer: self, elements: 0, form: Form::ArrayVariant, awaits_value: false })
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Compound<'a>, Refused> {
         self.open(b'{', Segment::Map)?;
-        Ok(Compound { writer: self, elements: 0, form: Form::Object })
+        Ok(Compound { writer: self, elements: 0, form: Form::Object, awaits_value: false })
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Compound<'a>, Refused> {
         if VERBATIM.contains(&name) {
-            return Ok(Compound { writer: self, elements: 0, form: Form::Verbatim });
+            self.is_verbatim = true;
+            return Ok(Compound { writer: self, elements: 0, form: Form::Verbatim, awaits_value: false });
         }
         self.serialize_map(None)
     }
@@ -290,7 +327,7 @@ impl<'a> Serializer for &'a mut Writer {
     ) -> Result<Compound<'a>, Refused> {
         self.open_variant(variant)?;
         self.open(b'{', Segment::Map)?;
-        Ok(Compound { writer: self, elements: 0, form: Form::ObjectVariant })
+        Ok(Compound { writer: self, elements: 0, form: Form::ObjectVariant, awaits_value: false })
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), Refused> {
@@ -312,6 +349,8 @@ struct Compound<'a> {
     writer: &'a mut Writer,
     elements: usize,
     form: Form,
+    /// Whether it is a map whose last key has no value yet.
+    awaits_value: bool,
 }
 
 impl Compound<'_> {
@@ -337,6 +376,15 @@ impl Compound<'_> {
         self.writer.scalar(name)?;
         self.writer.out.push(b':');
         value.serialize(&mut *self.writer)
+    }
+
+    /// Checks that a value follows each key of a map.
+    fn alternate(&mut self, is_value: bool) -> Result<(), Refused> {
+        if self.awaits_value != is_value {
+            return Err(Refused::because("its `Serialize` writes a map whose keys and values do not alternate"));
+        }
+        self.awaits_value = false;
+        Ok(())
     }
 
     fn finish(self) -> Result<(), Refused> {
@@ -405,21 +453,25 @@ impl ser::SerializeMap for Compound<'_> {
     type Error = Refused;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+        self.alternate(false)?;
         self.writer.here(Segment::Map);
         self.comma();
         let start = self.writer.out.len();
         key.serialize(KeyWriter::quoted(self.writer))?;
         let end = self.writer.out.len();
         self.writer.here(Segment::Key(start, end));
+        self.awaits_value = true;
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        self.alternate(true)?;
         self.writer.out.push(b':');
         value.serialize(&mut *self.writer)
     }
 
-    fn end(self) -> Result<(), Refused> {
+    fn end(mut self) -> Result<(), Refused> {
+        self.alternate(false)?;
         self.finish()
     }
 }

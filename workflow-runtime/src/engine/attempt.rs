@@ -97,7 +97,6 @@ pub(super) fn dispatch(
     let (resumed, last_payload) = resumed.unzip();
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
-        engine: engine.handle.get().cloned().unwrap_or_default(),
         origin,
         op,
         base: run.key_base(op),
@@ -120,28 +119,27 @@ pub(super) fn dispatch(
     let scheduled = engine.metrics.scheduled(step, work.queue());
     let slot = driver.slot.clone();
     let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled, slot)).catch_unwind();
-    let executing = engine.clone();
     let attempt = attempt.map(move |ended| {
         let result = ended.unwrap_or_else(|panic| {
             let text = format!("step `{step}` panicked outside its body: {}", panic_text(&*panic));
             Some(Err(adopt::<Error>(Error::coded(Code::Panic, text).into_fatal())))
         });
-        let what = match life.take_early_end() {
+        match life.take_early_end() {
             Some(end) => Some(What::EndedEarly { op, end }),
             None => result.map(|result| What::Attempt { op, result }),
-        };
-        what.map(|what| Arrival { at: executing.clock.now(), what })
+        }
     });
     let mut attempt = Box::pin(attempt.instrument(span));
     if begin == Begin::Here
         && let Poll::Ready(ended) = attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     {
-        return ended;
+        return ended.map(|what| Arrival { at: engine.clock.now(), what });
     }
     let (delivering, to) = (engine.clone(), live.clone());
     let task = async move {
-        if let Some(arrival) = attempt.await {
-            delivering.add_arrivals(&to, [arrival]);
+        if let Some(what) = attempt.await {
+            let at = delivering.clock.now();
+            delivering.add_arrivals(&to, [Arrival { at, what }]);
         }
     };
     let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();

@@ -22,6 +22,8 @@ use super::parts::news::News;
 use super::parts::outputs::Outputs;
 use super::parts::queues::Queues;
 use super::parts::replay_queue::ReplayQueue;
+use super::parts::right::Right;
+use super::parts::signal::Signal;
 use super::parts::telemetry::{Metrics, Telemetry};
 use super::parts::timers::Timers;
 use super::parts::waiters::Waiters;
@@ -407,12 +409,12 @@ impl Builder {
         if self.settings.executes && !self.settings.bodies.are_replaced() {
             check_transactions(&*store, &queues)?;
         }
-        let ownership = Arc::new(Mutex::new(None));
+        let right = Arc::new(Right::default());
         let metrics = Metrics::new();
         let stopped = CancellationToken::new();
         let home = Home::here(stopped.clone());
-        let (environment, right) = (self.environment.clone(), ownership.clone());
-        let batcher = Batcher::start(store.clone(), environment, right, metrics.clone(), home.clone())?;
+        let environment = self.environment.clone();
+        let batcher = Batcher::start(store.clone(), environment, right.clone(), metrics.clone(), home.clone())?;
         let random = Arc::new(Random::new(&*self.environment));
         let drawn = random.clone();
         let inner = Arc::new(Inner {
@@ -423,7 +425,7 @@ impl Builder {
             environment: self.environment,
             store,
             batcher,
-            ownership,
+            right,
             kept: Mutex::new(None),
             resources: self.resources,
             is_drained: AtomicBool::new(false),
@@ -451,8 +453,8 @@ impl Builder {
             attempts: TaskTracker::new(),
             drivers: TaskTracker::new(),
             tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            stopped,
+            draining: Signal::new(CancellationToken::new()),
+            stopped: Signal::new(stopped),
             handle: OnceLock::new(),
         });
         let handle = Arc::new(Handle { inner: inner.clone() });

@@ -1,8 +1,8 @@
 //! Claims the runs that are due and that no engine owns.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::inner::Inner;
@@ -36,10 +36,10 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     // later.
     let claimable = engine.store.claimable(&engine.settings.deployment).await?;
     engine.unstick(&claimable.refused).await?;
-    *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
+    engine.right.set(ownership);
     if engine.stopped.is_cancelled() {
         // The batcher may have ended before, and would not give the right up.
-        drop(engine.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(engine.right.take());
         return Ok(());
     }
     engine.executing.store(true, Ordering::Release);

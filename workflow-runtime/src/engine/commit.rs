@@ -19,7 +19,7 @@ pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Re
         .found(format!("{} bytes", body.len()))
         .help("start fewer steps at once, or pass them the address of the data instead of the data"));
     }
-    Ok(JournalRow { index, turn: engine.random.number(), format, checksum, body: body.into() })
+    Ok(JournalRow { index, turn: engine.random.number(), format, checksum, body })
 }
 
 /// Commits a turn, however long that takes: sends it again, unchanged, until the store accepts it. `None` if it is not

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::commit::journal_row;
 use super::effects::{self, started};
 use super::inner::Inner;
-use super::parts::active_run::{ActiveRun, DriverState, run_span};
+use super::parts::active_run::{ActiveRun, Claimed, DriverState, run_span};
 use super::parts::mailbox::InboxRead;
 use super::parts::missing::not_found;
 use super::parts::outputs::Output;
@@ -199,21 +199,24 @@ impl Inner {
         let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
         let bind = Bind::of(&asked);
         let mut new = self.new_run(definition, args, id, asked)?;
+        // What few starts do is boxed, here and below: each start in progress has the size of this future.
         // Before the workflow is polled: a run that exists must not execute the beginning of the workflow again.
         if new.is_named
-            && let Some(row) = self.row(&new.id).await?
+            && let Some(row) = Box::pin(self.row(&new.id)).await?
         {
             let has_failed = matches!(row.status, Status::Failed | Status::Cancelled);
             if if_exists != IfExists::ReplaceFailed || !has_failed {
-                return self.settle(Box::new(row), &new, if_exists).await;
+                return Box::pin(self.settle(Box::new(row), &new, if_exists)).await;
             }
             new.replaced = Some(row.key);
         }
         // After the look-up: a run that exists is the same run, whatever its deployment.
-        self.bind(&mut new, bind).await?;
+        if definition.pinned || bind.deployment.is_some() {
+            Box::pin(self.bind(&mut new, bind)).await?;
+        }
         let output = self.takes_output(&new.id, output);
         match self.create_anywhere(&new).await? {
-            CreateAnswer::Exists(row) => self.settle(row, &new, if_exists).await,
+            CreateAnswer::Exists(row) => Box::pin(self.settle(row, &new, if_exists)).await,
             CreateAnswer::Created(key) => {
                 if new.replaced.is_some() {
                     self.has_deleted(&new.id);
@@ -246,7 +249,7 @@ impl Inner {
         }
         // Another engine executes in this store: it reads the arguments from the run's inbox.
         let first = First::Message(self.message(new)?);
-        let answer = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
+        let answer = Box::pin(self.send(new, first, new.ahead.clone(), Vec::new())).await?;
         // This engine may execute by now, and does not see its own message as a change by another engine.
         self.activations.miss();
         Ok(answer)
@@ -400,8 +403,12 @@ impl Inner {
         let owner = self.owner();
         let first = First::Turn { owner, row, change: change.clone() };
         let mut effects = core.shared().take_effects();
-        self.find_children(&mut effects.children).await;
-        self.find_latest(new.definition, &mut effects.continued).await;
+        if !effects.children.is_empty() {
+            Box::pin(self.find_children(&mut effects.children)).await;
+        }
+        if effects.continued.is_some() {
+            Box::pin(self.find_latest(new.definition, &mut effects.continued)).await;
+        }
         let effects = self.effects(&effects)?;
         let may_have_news = effects::may_have_news(effects.as_deref());
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
@@ -443,9 +450,9 @@ impl Inner {
     }
 
     fn live_from_start(self: &Arc<Self>, driver: DriverState, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
-        let fence = Fence { owner, epoch: FIRST_EPOCH };
+        let claim = Claimed { key, generation: 0, fence: Fence { owner, epoch: FIRST_EPOCH } };
         let actions = driver.core.shared().take_actions();
-        let live = ActiveRun::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
+        let live = ActiveRun::new(self.users(), claim, new.id.clone(), new.definition, span, InboxRead::default());
         turn::activate(self, &live, driver, actions, Vec::new());
         self.waiters.touch();
     }
@@ -476,7 +483,10 @@ impl Inner {
             first,
         };
         let sent = match new.replaced {
-            Some(failed) => self.batcher.send_when_room(Replace { run: failed, most: CLEANING, new: run }).await,
+            Some(failed) => {
+                let replace = Replace { run: failed, most: CLEANING, new: run };
+                Box::pin(self.batcher.send_when_room(replace)).await
+            }
             None => self.batcher.send_when_room(run).await,
         };
         sent.map_err(|failed| failed.explain("the run", done, again).run(&new.id))

@@ -1,5 +1,6 @@
 //! The state that the parts of an engine and its tasks share.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -7,12 +8,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::parts::activations::Activations;
 use super::parts::active_run::{ActiveRun, DriverState};
-use super::parts::batcher::{Batcher, OwnershipSlot};
+use super::parts::batcher::Batcher;
 use super::parts::callbacks::Callbacks;
 use super::parts::clock::Clock;
 use super::parts::entry::Entry;
@@ -22,6 +22,8 @@ use super::parts::outputs::Outputs;
 use super::parts::queues::Queues;
 use super::parts::replay_queue::ReplayQueue;
 use super::parts::resend::Sender;
+use super::parts::right::Right;
+use super::parts::signal::Signal;
 use super::parts::telemetry::{Metrics, Telemetry};
 use super::parts::timers::Timers;
 use super::parts::waiters::Waiters;
@@ -76,7 +78,8 @@ pub(crate) struct Inner {
     pub(super) clock: Clock,
     pub(super) store: Arc<dyn Store>,
     pub(super) batcher: Batcher,
-    pub(super) ownership: OwnershipSlot,
+    /// Shared with the batcher, which gives it up after the last write.
+    pub(super) right: Arc<Right>,
     /// The right to execute in a store that was replaced. Kept until the engine is gone, so that no other engine executes
     /// while parts of this one still run.
     pub(super) kept: Mutex<Option<Box<dyn Ownership>>>,
@@ -118,9 +121,9 @@ pub(crate) struct Inner {
     /// The tasks that last until the engine drains.
     pub(super) tasks: TaskTracker,
     /// Cancelled when no further step may be dispatched.
-    pub(super) draining: CancellationToken,
+    pub(super) draining: Signal,
     /// Cancelled when the engine has ended.
-    pub(super) stopped: CancellationToken,
+    pub(super) stopped: Signal,
     /// The handle that users have; needed by functions that are called inside steps.
     pub(super) handle: OnceLock<Weak<Handle>>,
 }
@@ -158,8 +161,15 @@ impl Inner {
 
     /// Whether the right to execute under which the run was activated still holds.
     pub(super) fn holds(&self, live: &ActiveRun) -> bool {
-        let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner);
-        live.fence.owner == self.owner() && right.as_ref().is_some_and(|right| right.lasts())
+        live.fence.owner == self.owner() && self.right.lasts()
+    }
+
+    /// The handle that users have, for functions that are called inside the steps of a run.
+    pub(super) fn users(&self) -> Weak<dyn Any + Send + Sync> {
+        match self.handle.get() {
+            Some(handle) => handle.clone(),
+            None => Weak::<Handle>::new(),
+        }
     }
 
     /// The error of a call on an engine that is closed.
@@ -175,7 +185,7 @@ impl Inner {
         if self.home.fail(error) {
             tracing::error!(?error, "the engine closes; open another one");
             self.executing.store(false, Ordering::Release);
-            let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let right = self.right.take();
             // Another engine must not execute on a file that was replaced, but a newer build is to execute.
             let right = right.filter(|_| error.code() == Code::StoreReplaced).inspect(|right| right.keep());
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = right;
@@ -236,7 +246,7 @@ impl Inner {
             live.close();
         }
         self.timers.clear();
-        drop(self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.right.take());
         self.waiters.wake_all();
         self.activations.miss();
     }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 
 use super::inner::Inner;
 use super::park::{open_operations, park};
-use super::parts::active_run::{ActiveRun, DriverState, run_span};
+use super::parts::active_run::{ActiveRun, Claimed, DriverState, run_span};
 use super::parts::mailbox::{Arrival, InboxRead, What};
 use super::parts::pages::Pages;
 use super::parts::queues::Slot;
@@ -149,7 +149,8 @@ fn install(
         })
         .collect();
     let span = run_span(&row.id, definition);
-    let live = ActiveRun::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
+    let claim = Claimed { key: row.key, generation: row.generation, fence: row.fence };
+    let live = ActiveRun::new(engine.users(), claim, row.id.clone(), definition, span, inbox);
     turn::activate(engine, &live, driver, actions, messages);
 }
 

@@ -77,7 +77,7 @@ fn key_reused(token: &str, key: &str) -> Error {
 /// Encodes an event as a message.
 pub(super) fn message(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> Result<Message> {
     let Encoded { format, checksum, body } = event.encode()?;
-    Ok(Message { dedupe, arrived_at, format, checksum, body: body.into() })
+    Ok(Message { dedupe, arrived_at, format, checksum, body })
 }
 
 /// The opening of a token before the run has reached its hook.

@@ -70,7 +70,7 @@ impl Inner {
             (Event::Cancel { reason: DELETION_REASON.into() }, Some(End::Cancelled(DELETION_REASON.into())));
         let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
         let Encoded { format, checksum, body } = TurnRecord { deliveries: vec![delivery] }.encode()?;
-        Ok(Message { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
+        Ok(Message { dedupe: None, arrived_at: at, format, checksum, body })
     }
 
     /// For each status, the last ended run whose retention has passed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use super::inner::{Handle, Inner};
 use super::parts::active_run::ActiveRun;
 use super::parts::life::Life;
 use super::parts::mailbox::EarlyEnd;
-use super::parts::outputs::WritingAttempt;
+use super::parts::outputs::AttemptWriter;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::keys::{self, KeyBase};
@@ -49,7 +49,6 @@ pub struct StepInfo {
 
 /// The attempt that the current code is part of.
 pub(super) struct Scope {
-    pub engine: Weak<Handle>,
     /// The calling operation, if the step is executed for another run.
     pub origin: Option<Origin>,
     pub op: u64,
@@ -78,18 +77,14 @@ tokio::task_local! {
     static TAKES: AttemptWriter;
 }
 
-/// An attempt that writes to streams.
-#[derive(Clone)]
-pub(crate) struct AttemptWriter {
-    pub(super) engine: Weak<Handle>,
-    pub(super) of: WritingAttempt,
+/// Makes a future one of an output function that has received a chunk of this attempt.
+pub(super) fn taken<F: Future>(writer: AttemptWriter, future: F) -> impl Future<Output = F::Output> {
+    TAKES.scope(writer, future)
 }
 
-impl AttemptWriter {
-    /// Makes a future one of an output function that has received a chunk of this attempt.
-    pub(super) fn taken<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        TAKES.scope(self, future)
-    }
+/// The handle of the engine that executes the run, while it is open.
+pub(super) fn handle(live: &ActiveRun) -> Option<Arc<Handle>> {
+    live.handle.upgrade()?.downcast().ok()
 }
 
 /// The attempt whose chunk the running output function has received.
@@ -171,7 +166,7 @@ pub fn traceparent() -> Option<String> {
 /// ```
 pub fn heartbeat() {
     let beat = |scope: &Scope| {
-        if let Some(handle) = scope.engine.upgrade() {
+        if let Some(handle) = handle(&scope.live) {
             scope.life.beat.store(handle.inner.clock.monotonic(), Ordering::Relaxed);
         }
     };
@@ -214,8 +209,8 @@ pub fn cancellation() -> CancellationToken {
 
 /// The engine that executes the current step, if there is one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
-    let engine = of_attempt(|scope| scope.engine.upgrade());
-    let engine = engine.or_else(|| Some(taken_from()?.engine.upgrade()))?;
+    let engine = of_attempt(|scope| handle(&scope.live));
+    let engine = engine.or_else(|| Some(handle(&taken_from()?.live)))?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
         Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
     }))
@@ -224,16 +219,13 @@ pub(crate) fn current() -> Option<Result<Client, Error>> {
 /// The current attempt, as a writer of streams.
 pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
     of_attempt(|scope| AttemptWriter {
-        engine: scope.engine.clone(),
-        of: WritingAttempt {
-            live: scope.live.clone(),
-            life: scope.life.clone(),
-            into: scope.origin.as_ref().map(|origin| origin.run.clone()),
-            op: scope.op,
-            attempt: scope.attempt,
-            step: scope.outer,
-            takes: false,
-        },
+        live: scope.live.clone(),
+        life: scope.life.clone(),
+        into: scope.origin.as_ref().map(|origin| origin.run.clone()),
+        op: scope.op,
+        attempt: scope.attempt,
+        step: scope.outer,
+        takes: false,
     })
     .or_else(taken_from)
 }
@@ -363,7 +355,6 @@ impl Scope {
     /// The scope of a step which is called inside this one, or of a task.
     pub fn inside(&self, step: &'static str, path: String) -> Scope {
         Scope {
-            engine: self.engine.clone(),
             origin: self.origin.clone(),
             op: self.op,
             base: self.base,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::inner::Inner;
 use super::parts::missing::not_found;
+use super::parts::outputs::AttemptWriter;
 use super::parts::resend::{self, GivenUp, Sent};
 use super::parts::waiters::Done;
-use super::scope::AttemptWriter;
+use super::scope::handle;
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
@@ -20,34 +21,34 @@ impl AttemptWriter {
         let closed = || {
             Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
         };
-        let engine = self.engine.upgrade().ok_or_else(closed)?.inner.clone();
+        let engine = handle(&self.live).ok_or_else(closed)?.inner.clone();
         let stream = chunk.stream.clone();
         let execution = Execution {
-            generation: self.of.live.generation,
-            op: self.of.op,
-            step: self.of.step.into(),
-            attempt: self.of.attempt,
-            epoch: self.of.live.fence.epoch,
+            generation: self.live.generation,
+            op: self.op,
+            step: self.step.into(),
+            attempt: self.attempt,
+            epoch: self.live.fence.epoch,
         };
         let chunk = engine.new_chunk(chunk);
         let id = chunk.value.as_ref().map(|_| chunk.id);
         let write = AppendChunk {
-            run: self.of.live.key,
-            owner: self.of.live.fence.owner,
+            run: self.live.key,
+            owner: self.live.fence.owner,
             execution,
-            into: self.of.into.clone(),
+            into: self.into.clone(),
             chunk,
             most: STREAM_CHUNKS_MAX,
         };
-        let run = self.of.into.as_ref().unwrap_or(&self.of.live.id);
+        let run = self.into.as_ref().unwrap_or(&self.live.id);
         let (Some(id), Some(output)) = (id, engine.outputs.get(run)) else {
             return self.written(&engine, run, &stream, write).await;
         };
-        let writing = output.writes(&stream, id, &self.of);
+        let writing = output.writes(&stream, id, &self);
         self.written(&engine, run, &stream, write).await?;
         writing.stored();
         // A write of the output function cannot wait for that function.
-        if !self.of.takes {
+        if !self.takes {
             engine.give_output(&output, run, &stream).await;
         }
         Ok(())
@@ -57,7 +58,7 @@ impl AttemptWriter {
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)
-                .operation(format!("operation {}: step `{}`, attempt {}", self.of.op, self.of.step, self.of.attempt))
+                .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
                 .help("write before the step returns; what an abandoned attempt writes is not recorded")
         };
         // Sent until the store accepts it, like a turn: an unavailable database does not fail the step.
@@ -66,8 +67,8 @@ impl AttemptWriter {
         let sent = resend::until_taken(engine, sent, || async {
             let _room = engine.batcher.room(bytes).await;
             // Queued before the turn that settles the attempt, or not at all.
-            let queued = self.of.life.before_its_end(|| {
-                self.of.live.attempt_writes(self.of.op, self.of.attempt);
+            let queued = self.life.before_its_end(|| {
+                self.live.attempt_writes(self.op, self.attempt);
                 engine.batcher.send(write.clone())
             });
             match queued {

@@ -3,6 +3,7 @@
 mod act;
 mod draft;
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -61,9 +62,11 @@ async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
                 // The panicked turn is not committed, and its inbox messages are still stored.
                 let text = format!("the run's turn panicked: {}", panic_text(&*panic));
                 let error = Error::coded(Code::Panic, text);
-                park::park(&engine, live.key, live.generation, live.fence, &live.id, error).await;
+                let parks = park::park(&engine, live.key, live.generation, live.fence, &live.id, error);
+                // What is rare is boxed, here and in `turn`: each run that executes has a task of the size of this future.
+                Box::pin(parks).await;
             } else if driver.status == Status::Stuck {
-                park::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
+                Box::pin(park::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id)).await;
             }
             drop(driver);
             engine.waiters.wake(&live.id, Done::Left(end));
@@ -72,13 +75,22 @@ async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
 }
 
 /// Executes one turn. Returns whether the run stays in memory.
-async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, arrivals: Vec<Arrival>) -> bool {
+async fn turn(
+    engine: &Arc<Inner>,
+    live: &Arc<ActiveRun>,
+    driver: &mut DriverState,
+    arrivals: VecDeque<Arrival>,
+) -> bool {
     let mut draft = deliver(engine, live, driver, arrivals);
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
-        verify(engine, live, &mut draft).await;
+        Box::pin(verify(engine, live, &mut draft)).await;
     }
-    engine.find_children(&mut draft.effects.children).await;
-    engine.find_latest(live.definition, &mut draft.effects.continued).await;
+    if !draft.effects.children.is_empty() {
+        Box::pin(engine.find_children(&mut draft.effects.children)).await;
+    }
+    if draft.effects.continued.is_some() {
+        Box::pin(engine.find_latest(live.definition, &mut draft.effects.continued)).await;
+    }
     let (row, effects) = match encode(engine, driver.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {
@@ -93,7 +105,10 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
     let over = end.is_some() || draft.fault.is_some();
     let last_waiter = if over { engine.waiters.latest() } else { 0 };
     let change = match &draft.fault {
-        Some(fault) => Some(engine.refuse(&live.id, fault.clone().run(&live.id), row.is_some()).await),
+        Some(fault) => {
+            let refused = engine.refuse(&live.id, fault.clone().run(&live.id), row.is_some());
+            Some(Box::pin(refused).await)
+        }
         None => row_change(driver, end.as_ref()),
     };
     let mut effects = effects;
@@ -148,7 +163,11 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         engine.export_end(&live.id, live.generation, status);
         return false;
     }
-    if idle && draft.due.is_empty() && !eviction::wakes_soon(engine, driver) && eviction::evict(engine, live).await {
+    if idle
+        && draft.due.is_empty()
+        && !eviction::wakes_soon(engine, driver)
+        && Box::pin(eviction::evict(engine, live)).await
+    {
         if driver.core.shared().awaits_runs() {
             engine.warn_of_cycle(&live.id);
         }

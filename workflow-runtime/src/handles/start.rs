@@ -167,7 +167,7 @@ impl<W> fmt::Debug for CreatedRun<W> {
 async fn opened(engine: Option<Client>) -> Result<Client> {
     match engine {
         Some(engine) => Ok(engine),
-        None => engine::ambient().await,
+        None => Box::pin(engine::ambient()).await,
     }
 }
 
@@ -414,7 +414,7 @@ async fn begin(
     let (definition, args, asked) = (definition?, args?, asked?);
     let engine = opened(engine).await?;
     let id = match created {
-        Some(id) => engine.inner().begin(definition, &id, args, asked).await.map(|()| id)?,
+        Some(id) => Box::pin(engine.inner().begin(definition, &id, args, asked)).await.map(|()| id)?,
         None => engine.inner().create(definition, args, asked).await?,
     };
     Ok((engine, id))

@@ -10,10 +10,14 @@
 //! introduced it, which its `format` returns. A new variant gets a new number, and so does a row with a new field that
 //! changes the meaning of the row: a build that does not know the field would ignore it.
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Command, Delivery, End, Event, TurnRecord};
 use crate::error::{Code, Error};
+use crate::limits::BUFFER_BYTES_MAX;
 use crate::text::excerpt;
 
 /// The highest format that this build knows.
@@ -25,7 +29,7 @@ pub(crate) struct Encoded {
     pub format: u32,
     /// CRC-32 of the body, in every format.
     pub checksum: u32,
-    pub body: Vec<u8>,
+    pub body: Arc<[u8]>,
 }
 
 impl TurnRecord {
@@ -62,11 +66,20 @@ fn delivery(delivery: &Delivery) -> u32 {
 }
 
 fn encode<T: Serialize>(value: &T, format: u32) -> Result<Encoded, Error> {
-    // Enough for a step with a small result, so that the buffer need not grow.
-    let mut body = Vec::with_capacity(256);
-    serde_json::to_writer(&mut body, value)
+    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    buffer.clear();
+    serde_json::to_writer(&mut buffer, value)
         .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))?;
-    Ok(Encoded { format, checksum: crc32fast::hash(&body), body })
+    let encoded = Encoded { format, checksum: crc32fast::hash(&buffer), body: Arc::from(&*buffer) };
+    if buffer.capacity() <= BUFFER_BYTES_MAX {
+        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+    }
+    Ok(encoded)
+}
+
+thread_local! {
+    /// The buffer of an earlier row.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8]) -> Result<T, Error> {

@@ -88,6 +88,10 @@ impl Clone for MemoryStore {
 struct Guard(Arc<Shared>);
 
 impl Ownership for Guard {
+    fn expires(&self) -> bool {
+        false
+    }
+
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
         drop(self);
         Box::pin(std::future::ready(()))

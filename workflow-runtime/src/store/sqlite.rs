@@ -1,11 +1,12 @@
 //! A store in a SQLite file: the embedded default.
 //!
-//! [`writer`] owns the only writing connection, which commits a group of [`writes`] as one transaction and caches
+//! [`writer`] owns the only writing connection, which commits a group of [`writes`] as one transaction, in [`batches`], and caches
 //! [`heads`]; [`readers`] have their own. A lock of the operating system grants the right to execute ([`ownership`]), and
 //! [`claims`] claims runs. [`tokens`] routes payloads; [`streams`] stores the chunks that runs write; [`effects`] applies
 //! the other effects of turns. [`listing`] finds runs, and [`removal`] removes them. [`maintenance`] copies the file.
 
 mod access;
+mod batches;
 mod claims;
 mod columns;
 mod creates;

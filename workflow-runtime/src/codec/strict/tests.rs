@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 
 use serde::de::DeserializeOwned;
+use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Deserialize, Serialize};
 
 use super::{DEPTH_MAX, to_json};
@@ -9,7 +10,7 @@ use super::{DEPTH_MAX, to_json};
 /// Asserts that the text is that of `serde_json`, and that it decodes to the same value.
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     let json = to_json(&value).unwrap_or_else(|refused| panic!("{value:?}: {refused}"));
-    assert_eq!(json, serde_json::to_string(&value).unwrap());
+    assert_eq!(*json, serde_json::to_string(&value).unwrap());
     assert_eq!(serde_json::from_str::<T>(&json).unwrap_or_else(|error| panic!("{json}: {error}")), value);
 }
 
@@ -138,7 +139,7 @@ fn bytes_are_an_array_of_numbers() {
             serializer.serialize_bytes(self.0)
         }
     }
-    assert_eq!(to_json(&(Bytes(b"\0\xff"), Bytes(b""))).unwrap(), "[[0,255],[]]");
+    assert_eq!(&*to_json(&(Bytes(b"\0\xff"), Bytes(b""))).unwrap(), "[[0,255],[]]");
 }
 
 #[test]
@@ -157,7 +158,43 @@ fn keys_that_json_can_hold_survive() {
 #[test]
 fn stored_json_is_written_unchanged() {
     let raw = serde_json::value::RawValue::from_string(r#"{"a" : 1}"#.to_owned()).unwrap();
-    assert_eq!(to_json(&(1, &raw, Some(&raw))).unwrap(), r#"[1,{"a" : 1},{"a" : 1}]"#);
+    assert_eq!(&*to_json(&(1, &raw, Some(&raw))).unwrap(), r#"[1,{"a" : 1},{"a" : 1}]"#);
+}
+
+#[test]
+fn text_that_is_passed_as_json_has_to_be_json() {
+    struct Claims(&'static str);
+    impl Serialize for Claims {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut raw = serializer.serialize_struct(super::RAW, 1)?;
+            raw.serialize_field(super::RAW, self.0)?;
+            raw.end()
+        }
+    }
+    assert_eq!(&*to_json(&[Claims("{}")]).unwrap(), "[{}]");
+    assert!(refused([Claims("{")]).contains("it did not encode as JSON"));
+    assert!(refused(Claims("1 2")).contains("it did not encode as JSON"));
+}
+
+#[test]
+fn a_map_whose_keys_and_values_do_not_alternate_is_refused() {
+    struct Entries(&'static str);
+    impl Serialize for Entries {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            for entry in self.0.chars() {
+                match entry {
+                    'k' => map.serialize_key("k")?,
+                    _ => map.serialize_value("v")?,
+                }
+            }
+            map.end()
+        }
+    }
+    assert_eq!(&*to_json(&Entries("kvkv")).unwrap(), r#"{"k":"v","k":"v"}"#);
+    for entries in ["k", "v", "kk", "kvv", "kvk"] {
+        assert!(refused([Entries(entries)]).ends_with("do not alternate"), "{entries}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A run in memory.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
@@ -72,6 +73,13 @@ pub fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Span {
 #[must_use]
 pub struct NeedsDriver(pub bool);
 
+/// A run of the store that the engine has claimed.
+pub struct Claimed {
+    pub key: RunKey,
+    pub generation: u64,
+    pub fence: Fence,
+}
+
 /// See the module.
 pub(crate) struct ActiveRun {
     pub key: RunKey,
@@ -79,6 +87,8 @@ pub(crate) struct ActiveRun {
     pub definition: &'static WorkflowDefinition,
     pub generation: u64,
     pub fence: Fence,
+    /// The handle of the engine, for functions that are called inside steps. Its type belongs to a higher layer.
+    pub handle: Weak<dyn Any + Send + Sync>,
     /// The parent of the spans of its turns and steps, while the run is in memory.
     pub span: tracing::Span,
     mailbox: Mutex<Mailbox<Box<DriverState>>>,
@@ -92,20 +102,21 @@ pub(crate) struct ActiveRun {
 impl ActiveRun {
     /// A run that is in memory from now on. It accepts arrivals at once and delivers them after [`start`](ActiveRun::start).
     pub fn new(
-        key: RunKey,
+        handle: Weak<dyn Any + Send + Sync>,
+        claim: Claimed,
         id: Arc<str>,
         definition: &'static WorkflowDefinition,
-        generation: u64,
-        fence: Fence,
         span: tracing::Span,
         inbox: InboxRead,
     ) -> Arc<Self> {
+        let Claimed { key, generation, fence } = claim;
         Arc::new(ActiveRun {
             key,
             id,
             definition,
             generation,
             fence,
+            handle,
             span,
             mailbox: Mutex::new(Mailbox::new(inbox)),
             attempts: Mutex::new(BTreeMap::new()),
@@ -138,7 +149,7 @@ impl ActiveRun {
     }
 
     /// Takes the arrivals, with the state to deliver them to. `None` ends the driver; the next arrival starts another.
-    pub fn take(&self, most: usize) -> Option<(Box<DriverState>, Vec<Arrival>)> {
+    pub fn take(&self, most: usize) -> Option<(Box<DriverState>, VecDeque<Arrival>)> {
         self.mailbox().take(most)
     }
 
@@ -167,12 +178,12 @@ impl ActiveRun {
     }
 
     /// Returns arrivals to the mailbox that were not delivered.
-    pub fn put_back(&self, arrivals: Vec<Arrival>) {
+    pub fn put_back(&self, arrivals: VecDeque<Arrival>) {
         self.mailbox().put_back(arrivals);
     }
 
     /// Closes the mailbox and returns its arrivals.
-    pub fn close_and_drain(&self) -> Vec<Arrival> {
+    pub fn close_and_drain(&self) -> VecDeque<Arrival> {
         self.mailbox().close_and_drain()
     }
 

@@ -1,53 +1,25 @@
 //! Group commit: all waiting writes are committed together, at once when the store is idle, never after a
 //! fixed delay.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::home::Home;
+use super::right::Right;
 use super::telemetry::Metrics;
+use super::write_queue::{Entered, Queue, Queued, Receiver};
 use crate::environment::Environment;
 use crate::error::{Code, Error};
 use crate::limits::{
     GROUP_BESIDE_MIN, GROUP_BYTES_MAX, GROUPS_AT_ONCE, QUEUE_BYTES_MAX, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS,
     WRITES_PER_GROUP_MAX,
 };
-use crate::store::{Answer, Claim, DeleteAnswer, Failed, Ownership, Request, Store, Turn, TurnAnswer, Write};
-
-/// The right to execute, held while a write may be made under it.
-pub type OwnershipSlot = Arc<Mutex<Option<Box<dyn Ownership>>>>;
-
-struct Queued {
-    write: Write,
-    reply: oneshot::Sender<Result<Answer, Failed>>,
-    ticket: Ticket,
-}
-
-/// A write that is queued or being committed.
-struct Ticket(Arc<AtomicUsize>);
-
-impl Ticket {
-    fn new(in_flight: &Arc<AtomicUsize>) -> Self {
-        in_flight.fetch_add(1, Ordering::AcqRel);
-        Ticket(in_flight.clone())
-    }
-
-    /// A ticket, if there is no other.
-    fn only(in_flight: &Arc<AtomicUsize>) -> Option<Self> {
-        in_flight.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Ticket(in_flight.clone()))
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+use crate::store::{Answer, Claim, DeleteAnswer, Failed, Request, Store, Turn, TurnAnswer, Write};
 
 /// The help for a write whose engine stopped after it was queued, and before.
 const AGAIN: &str = "open another engine and repeat the call there: the write may have been made";
@@ -55,9 +27,8 @@ const NOT_QUEUED: &str = "open another engine and repeat the call there";
 
 /// The queue in front of the store.
 pub struct Batcher {
-    queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
+    queue: Arc<Queue>,
     ended: watch::Receiver<()>,
-    in_flight: Arc<AtomicUsize>,
     /// The bytes that may be queued by callers that wait for room.
     room: Semaphore,
     /// The store, if a driver may commit directly.
@@ -71,11 +42,12 @@ impl Batcher {
     pub fn start(
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
-        ownership: OwnershipSlot,
+        right: Arc<Right>,
         metrics: Metrics,
         home: Arc<Home>,
     ) -> Result<Self, Error> {
-        let (queue, receiver) = mpsc::unbounded_channel();
+        let queue = Arc::new(Queue::default());
+        let receiver = Receiver(queue.clone());
         let (alive, ended) = watch::channel(());
         let blocks = store.blocks();
         let threads = tokio::runtime::Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
@@ -84,8 +56,7 @@ impl Batcher {
         let batches = async move {
             commit_batches(store, environment, receiver, counted).await;
             // Only after the last write: otherwise the next owner could read a run that still changes.
-            let right = ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(right) = right {
+            if let Some(right) = right.take() {
                 right.give_up().await;
             }
             drop(alive);
@@ -102,7 +73,7 @@ impl Batcher {
             tokio::spawn(home.watch(batches));
         }
         let room = Semaphore::new(QUEUE_BYTES_MAX);
-        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), room, direct, metrics, home })
+        Ok(Batcher { queue, ended, room, direct, metrics, home })
     }
 
     /// Waits until a write of this size has room in the queue. The permit holds the room; drop it once the store has
@@ -122,54 +93,41 @@ impl Batcher {
 
     /// Queues a write. The order of the calls is the order of the writes.
     pub fn send<R: Request>(&self, request: R) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
-        let write = request.into();
-        let (reply, answer) = oneshot::channel();
+        let entered = self.queue.enter(request.into(), false);
         let home = self.home.clone();
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // A closed queue drops the sender of the reply, which ends the wait.
-        let queued = queue
-            .as_ref()
-            .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
-        async move {
-            let answer = answer.await.unwrap_or_else(|_| {
-                let error = home.closed(
-                    "the engine stopped before the store had answered",
-                    if queued { AGAIN } else { NOT_QUEUED },
-                );
-                Err(Failed::new(error, queued, false))
-            })?;
-            R::answer(answer).ok_or_else(misanswered)
-        }
+        async move { answer::<R>(entered, &home).await }
     }
 
     /// Commits a run's turn; only its driver calls this. A turn that is alone is committed in this task: the detour over the
     /// batches would take a third of the time of a commit. As soon as there are others, the turns are queued, to be one
     /// commit.
     pub async fn turn(&self, turn: &Turn) -> Result<TurnAnswer, Failed> {
-        if let Some(store) = &self.direct
-            && let Some(_only) = Ticket::only(&self.in_flight)
-        {
-            let write = [Write::Turn(turn.clone())];
-            let commit = store.commit(&write);
-            let answers = match store.blocks() {
-                true => tokio::task::block_in_place(|| commit.now_or_never()),
-                false => Some(commit.await),
-            };
-            if let Some(Ok(mut answers)) = answers
-                && let Some(answer) = answers.pop()
-            {
-                self.metrics.committed(1);
-                return Turn::answer(answer).ok_or_else(misanswered);
+        match (self.queue.enter(Write::Turn(turn.clone()), self.direct.is_some()), &self.direct) {
+            (Entered::Alone(write, alone), Some(store)) => {
+                let write = [write];
+                let commit = store.commit(&write);
+                let answers = match store.blocks() {
+                    true => tokio::task::block_in_place(|| commit.now_or_never()),
+                    false => Some(commit.await),
+                };
+                drop(alone);
+                if let Some(Ok(mut answers)) = answers
+                    && let Some(answer) = answers.pop()
+                {
+                    self.metrics.committed(1);
+                    return Turn::answer(answer).ok_or_else(misanswered);
+                }
+                // Sent again through the queue, as after any doubt: the store recognises a turn that was committed after all.
+                let [write] = write;
+                answer::<Turn>(self.queue.enter(write, false), &self.home).await.map(notified_after_all)
             }
-            // Sent again below, as after any doubt: the store recognises a turn that was committed after all.
-            return self.send(turn.clone()).await.map(notified_after_all);
+            (entered, _) => answer::<Turn>(entered, &self.home).await,
         }
-        self.send(turn.clone()).await
     }
 
     /// Accepts no more writes; queued writes are committed.
     pub fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.close();
         self.room.close();
     }
 
@@ -180,41 +138,50 @@ impl Batcher {
     }
 }
 
+/// The answer to a write of type `R`.
+async fn answer<R: Request>(entered: Entered, home: &Home) -> Result<R::Answer, Failed> {
+    let (answer, queued) = match entered {
+        Entered::Queued(answer) => (answer.await.ok(), true),
+        Entered::Closed | Entered::Alone(..) => (None, false),
+    };
+    let answer = answer.unwrap_or_else(|| {
+        let help = if queued { AGAIN } else { NOT_QUEUED };
+        let error = home.closed("the engine stopped before the store had answered", help);
+        Err(Failed::new(error, queued, false))
+    })?;
+    R::answer(answer).ok_or_else(misanswered)
+}
+
 /// Commits the queued writes, group by group. On a store that does not block, a second group of independent writes may
 /// run beside the first, so that neither the store nor the callers wait for each other.
-async fn commit_batches(
-    store: Arc<dyn Store>,
-    environment: Arc<dyn Environment>,
-    mut queue: mpsc::UnboundedReceiver<Queued>,
-    metrics: Metrics,
-) {
+async fn commit_batches(store: Arc<dyn Store>, environment: Arc<dyn Environment>, queue: Receiver, metrics: Metrics) {
     let most = if store.blocks() { 1 } else { GROUPS_AT_ONCE };
-    let (mut under_way, mut alone, mut open) = (FuturesUnordered::new(), false, true);
-    let (mut queued, mut bytes, mut independent) = (Vec::new(), 0, true);
-    while open || !under_way.is_empty() {
-        let mut received = None;
+    let (mut under_way, mut alone) = (FuturesUnordered::new(), false);
+    let (mut group, mut bytes, mut independent) = (Queued::default(), 0, true);
+    loop {
+        // Adds all writes that are queued by now.
+        let mut writes = group.len();
+        if writes < WRITES_PER_GROUP_MAX && bytes < GROUP_BYTES_MAX {
+            group.append(queue.take(|write| {
+                independent &= is_independent(write);
+                bytes += write.payload_bytes();
+                writes += 1;
+                writes >= WRITES_PER_GROUP_MAX || bytes >= GROUP_BYTES_MAX
+            }));
+        }
+        let beside = !alone && independent && under_way.len() < most && group.len() >= GROUP_BESIDE_MIN;
+        if !group.is_empty() && (under_way.is_empty() || beside) {
+            alone = !std::mem::replace(&mut independent, true);
+            bytes = 0;
+            under_way.push(send_group(&*store, &*environment, &queue, std::mem::take(&mut group), &metrics));
+        }
+        if under_way.is_empty() && queue.is_over() {
+            return;
+        }
         tokio::select! {
             biased;
             Some(()) = under_way.next() => {}
-            next = queue.recv(), if open && queued.len() < WRITES_PER_GROUP_MAX && bytes < GROUP_BYTES_MAX => {
-                open = next.is_some();
-                received = next;
-            }
-        }
-        // Adds all writes that are queued by now.
-        while queued.len() < WRITES_PER_GROUP_MAX
-            && bytes < GROUP_BYTES_MAX
-            && let Some(next) = received.take().or_else(|| queue.try_recv().ok())
-        {
-            independent &= is_independent(&next.write);
-            bytes += next.write.payload_bytes();
-            queued.push(next);
-        }
-        let beside = !alone && independent && under_way.len() < most && queued.len() >= GROUP_BESIDE_MIN;
-        if !queued.is_empty() && (under_way.is_empty() || beside) {
-            alone = !std::mem::replace(&mut independent, true);
-            bytes = 0;
-            under_way.push(send_group(&*store, &*environment, std::mem::take(&mut queued), &metrics));
+            () = queue.added() => {}
         }
     }
 }
@@ -233,46 +200,51 @@ fn is_independent(write: &Write) -> bool {
 /// Commits one group and answers its senders. A group that is refused for its content is sent again in halves, so that
 /// a write which the store refuses does not fail the other writes of its group. If a part of a group was committed, the rest
 /// is sent again by itself.
-async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec<Queued>, metrics: &Metrics) {
+async fn send_group(
+    store: &dyn Store,
+    environment: &dyn Environment,
+    queue: &Receiver,
+    group: Queued,
+    metrics: &Metrics,
+) {
     let (mut parts, mut refusals) = (vec![group], 0);
-    while let Some(part) = parts.pop() {
-        let (mut writes, replies): (Vec<_>, Vec<_>) =
-            part.into_iter().map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
-        match commit(store, environment, &mut writes).await {
+    while let Some(mut part) = parts.pop() {
+        match commit(store, environment, &mut part.writes).await {
             Ok(answers) => {
                 refusals = 0;
-                metrics.committed(writes.len());
-                for ((reply, _), answer) in replies.into_iter().zip(answers) {
-                    let _ = reply.send(Ok(answer));
-                }
+                metrics.committed(part.len());
+                queue.reply(part.replies, answers.into_iter().map(Ok));
             }
             Err(failed) if !failed.committed.is_empty() => {
                 metrics.committed(failed.committed.len());
-                let mut rest: Vec<_> = writes.into_iter().zip(replies).map(Some).collect();
-                for (place, answer) in failed.committed {
-                    if let Some((_, (reply, _))) = rest.get_mut(place).and_then(Option::take) {
-                        let _ = reply.send(Ok(answer));
+                let mut committed: BTreeMap<usize, Answer> = failed.committed.into_iter().collect();
+                let (mut answered, mut rest) = ((Vec::new(), Vec::new()), Queued::default());
+                for (place, (write, reply)) in part.writes.into_iter().zip(part.replies).enumerate() {
+                    match committed.remove(&place) {
+                        Some(answer) => {
+                            answered.0.push(reply);
+                            answered.1.push(Ok(answer));
+                        }
+                        None => {
+                            rest.writes.push(write);
+                            rest.replies.push(reply);
+                        }
                     }
                 }
-                let rest = rest.into_iter().flatten();
-                parts.push(rest.map(|(write, (reply, ticket))| Queued { write, reply, ticket }).collect());
+                queue.reply(answered.0, answered.1);
+                if !rest.is_empty() {
+                    parts.push(rest);
+                }
             }
-            Err(failed)
-                if failed.refused && !failed.in_doubt && writes.len() > 1 && refusals < REFUSALS_IN_A_ROW_MAX =>
-            {
-                tracing::debug!(writes = writes.len(), error = %failed.error, "a group of writes was refused; in halves");
+            Err(failed) if failed.refused && !failed.in_doubt && part.len() > 1 && refusals < REFUSALS_IN_A_ROW_MAX => {
+                tracing::debug!(writes = part.len(), error = %failed.error, "a group of writes was refused; in halves");
                 refusals += 1;
-                let queued = writes.into_iter().zip(replies);
-                let mut first: Vec<_> =
-                    queued.map(|(write, (reply, ticket))| Queued { write, reply, ticket }).collect();
-                let second = first.split_off(first.len() / 2);
-                parts.extend([second, first]);
+                let second = part.split_off(part.len() / 2);
+                parts.extend([second, part]);
             }
             Err(failed) => {
                 refusals += 1;
-                for (reply, _) in replies {
-                    let _ = reply.send(Err(failed.clone()));
-                }
+                queue.reply(part.replies, std::iter::repeat_with(|| Err(failed.clone())));
             }
         }
     }

@@ -68,7 +68,9 @@ impl Clock {
     pub fn now(&self) -> u64 {
         let elapsed = self.elapsed();
         let now = elapsed.saturating_add_signed(self.offset.load(Ordering::Acquire));
-        self.latest.fetch_max(now, Ordering::AcqRel).max(now)
+        // Most readings are of the same millisecond: a write would take the cache line from the other threads.
+        let latest = self.latest.load(Ordering::Acquire);
+        if latest >= now { latest } else { self.latest.fetch_max(now, Ordering::AcqRel).max(now) }
     }
 
     /// Monotonic time in milliseconds.

@@ -1,5 +1,7 @@
 //! The mailbox of a run in memory: what has arrived and is not delivered yet.
 
+use std::collections::VecDeque;
+
 use crate::codec::Payload;
 use crate::definition::AttemptResult;
 use crate::error::Error;
@@ -79,7 +81,7 @@ impl InboxRead {
 /// The arrivals of a run, and the state `D` to which one driver at a time delivers them. Each method is one step: what it
 /// changes, a driver sees together.
 pub struct Mailbox<D> {
-    arrivals: Vec<Arrival>,
+    arrivals: VecDeque<Arrival>,
     /// Whether a driver is running, or will start.
     driven: bool,
     driver: Option<D>,
@@ -90,7 +92,7 @@ pub struct Mailbox<D> {
 impl<D> Mailbox<D> {
     /// The mailbox of a run that is being activated. It accepts arrivals, and delivers nothing before [`start`](Mailbox::start).
     pub fn new(inbox: InboxRead) -> Self {
-        Mailbox { arrivals: Vec::new(), driven: true, driver: None, closed: false, inbox }
+        Mailbox { arrivals: VecDeque::new(), driven: true, driver: None, closed: false, inbox }
     }
 
     /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were put during the
@@ -99,7 +101,7 @@ impl<D> Mailbox<D> {
     pub fn start(&mut self, driver: D, arrivals: Vec<Arrival>) -> bool {
         self.driver = Some(driver);
         self.driven = false;
-        self.put_back(arrivals);
+        self.put_back(arrivals.into());
         self.add([])
     }
 
@@ -136,14 +138,16 @@ impl<D> Mailbox<D> {
 
     /// Takes at most so many arrivals, in their order, with the state to deliver them to. `None` ends the driver; the next
     /// arrival starts another.
-    pub fn take(&mut self, most: usize) -> Option<(D, Vec<Arrival>)> {
+    pub fn take(&mut self, most: usize) -> Option<(D, VecDeque<Arrival>)> {
         if self.closed || self.arrivals.is_empty() {
             self.driven = false;
+            // A run that waits keeps no buffer.
+            self.arrivals = VecDeque::new();
             return None;
         }
         // Those of one time keep the order in which they were added.
-        self.arrivals.sort_by_key(Arrival::order);
-        let rest = if self.arrivals.len() > most { self.arrivals.split_off(most) } else { Vec::new() };
+        self.arrivals.make_contiguous().sort_by_key(Arrival::order);
+        let rest = if self.arrivals.len() > most { self.arrivals.split_off(most) } else { VecDeque::new() };
         let arrivals = std::mem::replace(&mut self.arrivals, rest);
         Some((self.driver.take()?, arrivals))
     }
@@ -159,8 +163,10 @@ impl<D> Mailbox<D> {
     }
 
     /// Returns arrivals that were not delivered: they precede those that were added since.
-    pub fn put_back(&mut self, arrivals: Vec<Arrival>) {
-        self.arrivals.splice(0..0, arrivals);
+    pub fn put_back(&mut self, mut arrivals: VecDeque<Arrival>) {
+        arrivals.append(&mut self.arrivals);
+        // Also if there are none: the next arrival then needs no other buffer.
+        self.arrivals = arrivals;
     }
 
     /// [`InboxRead::inbox_seq`], if nothing is to be delivered.
@@ -169,7 +175,7 @@ impl<D> Mailbox<D> {
     }
 
     /// Closes the mailbox and returns its arrivals.
-    pub fn close_and_drain(&mut self) -> Vec<Arrival> {
+    pub fn close_and_drain(&mut self) -> VecDeque<Arrival> {
         self.closed = true;
         std::mem::take(&mut self.arrivals)
     }

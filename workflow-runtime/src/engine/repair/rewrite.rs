@@ -135,7 +135,7 @@ impl Inner {
         let mut turn: Option<(u64, TurnRecord)> = None;
         let mut push = |record: TurnRecord| -> Result<()> {
             let (index, Encoded { format, checksum, body }) = (rows.len() as u64, record.encode()?);
-            rows.push(JournalRow { index, turn: self.random.number(), format, checksum, body: body.into() });
+            rows.push(JournalRow { index, turn: self.random.number(), format, checksum, body });
             Ok(())
         };
         for (row, mut delivery) in kept {

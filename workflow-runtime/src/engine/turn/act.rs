@@ -21,14 +21,13 @@ pub(super) fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut Drive
         true => Action::Decline(op),
         false => Action::Dispatch(op),
     }));
-    let mut arrivals = Vec::new();
     if let [Action::Dispatch(op)] = actions[..] {
         // The only action: the attempt starts in this task, and often ends in it.
-        arrivals.extend(attempt::dispatch(engine, live, driver, op, Begin::Here));
+        engine.add_arrivals(live, attempt::dispatch(engine, live, driver, op, Begin::Here));
     } else {
-        arrivals = perform(engine, live, driver, actions);
+        let overdue = perform(engine, live, driver, actions);
+        engine.add_arrivals(live, overdue);
     }
-    engine.add_arrivals(live, arrivals);
 }
 
 /// Dispatches, arms and aborts. Returns the timers that are due already.

@@ -1,5 +1,7 @@
 //! The content of a turn before its commit: arrivals are delivered to the run, or kept for later.
 
+use std::collections::VecDeque;
+
 use super::super::inner::Inner;
 use super::super::parts::active_run::{ActiveRun, DriverState, IDLE};
 use super::super::parts::mailbox::{Arrival, What};
@@ -13,8 +15,8 @@ use crate::store::{Message, Settle};
 /// The content of a turn before its commit.
 pub(super) struct Draft {
     pub record: TurnRecord,
-    /// The sequence of the inbox message behind each recorded event, if there is one.
-    pub messages: Vec<Option<u64>>,
+    /// The numbers of the recorded events that came from inbox messages.
+    pub from_inbox: Vec<usize>,
     /// The sequences of the inbox messages that can be deleted.
     pub delivered: Vec<u64>,
     pub unread: Vec<u64>,
@@ -29,12 +31,17 @@ pub(super) struct Draft {
     pub fault: Option<Error>,
 }
 
-pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals: Vec<Arrival>) -> Draft {
+pub(super) fn deliver(
+    engine: &Inner,
+    live: &ActiveRun,
+    driver: &mut DriverState,
+    mut arrivals: VecDeque<Arrival>,
+) -> Draft {
     let span = tracing::debug_span!(parent: &live.span, "turn", index = driver.next_index);
     let _entered = span.enter();
     let mut draft = Draft {
         record: TurnRecord::default(),
-        messages: Vec::new(),
+        from_inbox: Vec::new(),
         delivered: Vec::new(),
         unread: Vec::new(),
         returned: Vec::new(),
@@ -45,10 +52,9 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
         idle: false,
         fault: None,
     };
-    let mut arrivals = arrivals.into_iter();
     let mut bytes = 0;
     while bytes < TURN_RESULTS_BYTES {
-        let Some(arrival) = arrivals.next() else { break };
+        let Some(arrival) = arrivals.pop_front() else { break };
         let (event, message) = match arrival.what {
             What::Alarm => {
                 draft.fault = driver.core.shared().take_fault();
@@ -67,9 +73,10 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                 draft.delivered.push(sequence);
                 let at = arrival.at;
                 let sleeps = driver.core.shared().sleeps().into_iter();
-                let woken: Vec<_> =
+                let mut woken: VecDeque<_> =
                     sleeps.map(|op| Arrival { at, what: What::Woken { op, message: sequence } }).collect();
-                arrivals = woken.into_iter().chain(arrivals).collect::<Vec<_>>().into_iter();
+                woken.append(&mut arrivals);
+                arrivals = woken;
                 continue;
             }
             What::Woken { op, message } => {
@@ -165,14 +172,18 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                 if !driver.surplus.is_empty()
                     && delivery.commands.iter().any(|command| matches!(command, Command::Hook { .. }))
                 {
-                    let surplus = std::mem::take(&mut driver.surplus).into_iter();
-                    arrivals = surplus.chain(arrivals).collect::<Vec<_>>().into_iter();
+                    let mut surplus = VecDeque::from(std::mem::take(&mut driver.surplus));
+                    surplus.append(&mut arrivals);
+                    arrivals = surplus;
                 }
-                draft.record.deliveries.push(delivery);
-                draft.messages.push(message);
+                let deliveries = &mut draft.record.deliveries;
+                // Usually there is only one.
+                deliveries.reserve_exact(if deliveries.is_empty() { arrivals.len() + 1 } else { 0 });
+                draft.from_inbox.extend(message.map(|_| deliveries.len()));
+                deliveries.push(delivery);
                 if ended {
                     if !goes_on {
-                        draft.delivered.extend(arrivals.filter_map(spent));
+                        draft.delivered.extend(arrivals.into_iter().filter_map(spent));
                     }
                     return draft;
                 }
@@ -184,7 +195,7 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
             }
         }
     }
-    live.put_back(arrivals.collect());
+    live.put_back(arrivals);
     draft
 }
 
@@ -245,9 +256,9 @@ pub(super) fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
     draft.unread.clear();
     draft.effects = Effects::default();
     draft.chunks.clear();
-    let messages = std::mem::take(&mut draft.messages);
-    for (delivery, message) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(messages) {
-        if message.is_none() {
+    let from_inbox = std::mem::take(&mut draft.from_inbox);
+    for (number, delivery) in std::mem::take(&mut draft.record.deliveries).into_iter().enumerate() {
+        if from_inbox.binary_search(&number).is_err() {
             give_back(engine, draft, delivery.event, None);
         }
     }

@@ -1,10 +1,14 @@
 //! The row of a new run.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use std::sync::LazyLock;
 
+use rusqlite::{Connection, OptionalExtension, Result, Statement, params};
+
+use super::batches::Inserts;
 use super::columns::{failing_since, time};
 use super::read;
-use crate::store::{CreateAnswer, First, NewRun, RunKey, Status};
+use super::writes::key_of;
+use crate::store::{CreateAnswer, First, NewRun, RowChange, RunKey, Status};
 
 /// Ignores a run whose id exists, and one whose owner is not the engine that executes: the column `owner` refuses `NULL`.
 const CREATE: &str = "
@@ -14,6 +18,19 @@ INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, creat
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
     0, ?9, CASE ?10 WHEN 0 THEN 0 ELSE (SELECT owner FROM meta WHERE owner = ?10) END, ?11, ?12, ?13, 0, ?14, ?15, ?16, ?17,
     ?18, ?19)";
+
+/// The runs of [`CREATE`] that an engine executes, with their keys.
+static CREATE_HERE: LazyLock<Inserts> = LazyLock::new(|| {
+    let begin = "
+INSERT OR IGNORE INTO runs (key, id, workflow, fingerprint, args_digest, token, created_at, depth, required_deployment,
+    status, owner, wake_at, started_at, completed_at, stuck, failing_since, error_class, error_text, generation, epoch,
+    inbox_seq, recoveries)";
+    let owner = "(SELECT owner FROM meta WHERE owner = ?)";
+    Inserts::new(begin, &format!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, 0)"))
+});
+
+/// The parameters of a row of [`CREATE_HERE`].
+const PARAMETERS: usize = 18;
 
 const BEGIN: &str = "
 UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, required_deployment = ?5, wake_at = 0
@@ -56,6 +73,69 @@ pub(super) fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize>
         error.map(|error| &*error.class),
         error.map(|error| &*error.text),
     ])
+}
+
+/// A run whose first turn an engine has executed, with the key that it gets.
+struct Here<'w> {
+    key: RunKey,
+    new: &'w NewRun,
+    owner: u64,
+    change: &'w RowChange,
+}
+
+impl<'w> Here<'w> {
+    fn of(key: RunKey, new: &'w NewRun) -> Option<Self> {
+        match &new.first {
+            First::Turn { owner, change, .. } => Some(Here { key, new, owner: *owner, change }),
+            _ => None,
+        }
+    }
+
+    fn bind(&self, statement: &mut Statement<'_>, before: usize) -> Result<()> {
+        let Here { key, new, owner, change } = self;
+        let error = change.error.as_ref();
+        statement.raw_bind_parameter(before + 1, key)?;
+        statement.raw_bind_parameter(before + 2, &*new.id)?;
+        statement.raw_bind_parameter(before + 3, &*new.workflow)?;
+        statement.raw_bind_parameter(before + 4, &*new.fingerprint)?;
+        statement.raw_bind_parameter(before + 5, new.args_digest)?;
+        statement.raw_bind_parameter(before + 6, new.token.to_be_bytes())?;
+        statement.raw_bind_parameter(before + 7, new.created_at.cast_signed())?;
+        statement.raw_bind_parameter(before + 8, new.depth)?;
+        statement.raw_bind_parameter(before + 9, new.required_deployment.as_deref())?;
+        statement.raw_bind_parameter(before + 10, change.status.as_str())?;
+        statement.raw_bind_parameter(before + 11, owner.cast_signed())?;
+        statement.raw_bind_parameter(before + 12, change.wake_at.map(time))?;
+        statement.raw_bind_parameter(before + 13, change.started_at.map(u64::cast_signed))?;
+        statement.raw_bind_parameter(before + 14, change.completed_at.map(u64::cast_signed))?;
+        statement.raw_bind_parameter(before + 15, change.stuck.as_deref())?;
+        statement.raw_bind_parameter(before + 16, failing_since(change))?;
+        statement.raw_bind_parameter(before + 17, error.map(|error| &*error.class))?;
+        statement.raw_bind_parameter(before + 18, error.map(|error| &*error.text))
+    }
+}
+
+/// Inserts the rows of runs whose first turn an engine has executed. Returns their keys: `None` if the id exists, or if the
+/// owner is not the engine that executes.
+pub(super) fn insert_runs(connection: &Connection, new: &[&NewRun]) -> Result<Vec<Option<RunKey>>> {
+    let [_, ..] = new else { return Ok(Vec::new()) };
+    // Numbered as `AUTOINCREMENT` would number them: no key is ever reused.
+    let latest = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runs'), 0)";
+    let latest: RunKey = connection.prepare_cached(latest)?.query_row((), |row| row.get(0))?;
+    let here: Vec<_> = new.iter().zip(latest + 1..).filter_map(|(new, key)| Here::of(key, new)).collect();
+    let mut keys = Vec::with_capacity(here.len());
+    CREATE_HERE.each_part(connection, &here, |statement, part| {
+        for (here, number) in part.iter().zip(0..) {
+            here.bind(statement, number * PARAMETERS)?;
+        }
+        let are_all_new = statement.raw_execute()? == part.len();
+        for here in part {
+            let is_new = are_all_new || key_of(connection, &here.new.id)? == Some(here.key);
+            keys.push(is_new.then_some(here.key));
+        }
+        Ok(())
+    })?;
+    Ok(keys)
 }
 
 /// Makes a run due that was created with [`First::Later`].

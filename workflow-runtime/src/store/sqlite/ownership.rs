@@ -28,6 +28,10 @@ impl Ownership for Lock {
         self.sign(&NONE);
     }
 
+    fn expires(&self) -> bool {
+        false
+    }
+
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
         drop(self);
         Box::pin(std::future::ready(()))

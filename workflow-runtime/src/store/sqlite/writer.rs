@@ -92,14 +92,7 @@ impl Writer {
         let is_counted = self.is_to_be_counted(group);
         let (outcomes, count) = self.transaction(|connection, heads| {
             let count = is_counted.then(|| raise_count(connection)).transpose()?;
-            let mut writes = Group::new(connection, heads)?;
-            let apply = |write| {
-                let outcome = writes.apply(write);
-                hit("sqlite: after a write, before the commit");
-                outcome
-            };
-            let outcomes = group.iter().map(apply).collect::<rusqlite::Result<_>>()?;
-            Ok((outcomes, count))
+            Ok((Group::new(connection, heads)?.apply_all(group)?, count))
         })?;
         self.in_doubt = false;
         if let Some(count) = count {

@@ -59,8 +59,8 @@ SELECT 1 FROM runs WHERE key = ?1 AND id = ?2 AND status IN ('failed', 'cancelle
 
 /// A group of writes, inside its transaction.
 pub(super) struct Group<'c> {
-    connection: &'c Connection,
-    heads: &'c mut Heads,
+    pub(super) connection: &'c Connection,
+    pub(super) heads: &'c mut Heads,
     /// The statement of [`APPEND`]: to look it up in the cache for each row would take a tenth of the time of the append.
     append: CachedStatement<'c>,
 }
@@ -218,12 +218,28 @@ impl<'c> Group<'c> {
                 true => self.append_at_head(turn.run, head, row)?,
                 false => append_checked(self.connection, turn.run, head, row)?,
             };
-            if appended == 0 {
-                self.heads.forget(turn.run);
-                return not_appended(self.connection, turn, row);
-            }
-            self.heads.appended(turn.run, head, turn.change.as_ref());
+            return match appended {
+                0 => self.turn_not_appended(turn, row),
+                _ => self.turn_appended(turn, head),
+            };
         }
+        self.after_row(turn)
+    }
+
+    /// The answer to a turn whose row was not appended.
+    pub(super) fn turn_not_appended(&mut self, turn: &Turn, row: &JournalRow) -> Result<TurnAnswer> {
+        self.heads.forget(turn.run);
+        not_appended(self.connection, turn, row)
+    }
+
+    /// Applies a turn whose row was appended at this head.
+    pub(super) fn turn_appended(&mut self, turn: &Turn, head: Head) -> Result<TurnAnswer> {
+        self.heads.appended(turn.run, head, turn.change.as_ref());
+        self.after_row(turn)
+    }
+
+    /// Applies a turn, except for its row.
+    fn after_row(&mut self, turn: &Turn) -> Result<TurnAnswer> {
         if let Some(change) = &turn.change {
             if change.is_released() {
                 self.heads.forget(turn.run);
@@ -394,7 +410,7 @@ impl<'c> Group<'c> {
     }
 }
 
-fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
+pub(super) fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
     connection.prepare_cached("SELECT key FROM runs WHERE id = ?1")?.query_row((run,), |row| row.get(0)).optional()
 }
 

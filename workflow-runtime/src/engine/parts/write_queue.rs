@@ -1,0 +1,165 @@
+//! The writes that wait for the store, and the replies to their senders.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::store::{Answer, Failed, Write};
+
+/// The answer to a write.
+pub type Answered = Result<Answer, Failed>;
+
+/// Writes, each with the sender of its reply.
+#[derive(Default)]
+pub struct Queued {
+    pub writes: Vec<Write>,
+    pub replies: Vec<oneshot::Sender<Answered>>,
+}
+
+impl Queued {
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Removes the first `most` writes and returns them.
+    pub fn take(&mut self, most: usize) -> Queued {
+        if most >= self.len() {
+            return std::mem::take(self);
+        }
+        let rest = self.split_off(most);
+        std::mem::replace(self, rest)
+    }
+
+    pub fn split_off(&mut self, at: usize) -> Queued {
+        Queued { writes: self.writes.split_off(at), replies: self.replies.split_off(at) }
+    }
+
+    pub fn append(&mut self, mut others: Queued) {
+        if self.is_empty() {
+            *self = others;
+        } else {
+            self.writes.append(&mut others.writes);
+            self.replies.append(&mut others.replies);
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    queued: Queued,
+    /// The number of writes that are queued or being committed.
+    in_flight: usize,
+    is_closed: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    added: Notify,
+}
+
+/// Where a write has gone.
+pub enum Entered {
+    /// Nowhere: the queue is closed.
+    Closed,
+    /// Into the queue, which replies.
+    Queued(oneshot::Receiver<Answered>),
+    /// Back to the sender, which commits it itself: there is no other write.
+    Alone(Write, Alone),
+}
+
+/// Held while the only write is committed: later writes are queued.
+pub struct Alone(Arc<Queue>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.answered(1);
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a write, unless it `may_be_alone` and is. The order of the calls is the order of the writes.
+    pub fn enter(self: &Arc<Self>, write: Write, may_be_alone: bool) -> Entered {
+        let mut state = self.state();
+        if state.is_closed {
+            return Entered::Closed;
+        }
+        state.in_flight += 1;
+        if may_be_alone && state.in_flight == 1 {
+            return Entered::Alone(write, Alone(self.clone()));
+        }
+        let (reply, answer) = oneshot::channel();
+        state.queued.writes.push(write);
+        state.queued.replies.push(reply);
+        let is_first = state.queued.len() == 1;
+        drop(state);
+        if is_first {
+            self.added.notify_one();
+        }
+        Entered::Queued(answer)
+    }
+
+    /// Accepts no more writes.
+    pub fn close(&self) {
+        self.state().is_closed = true;
+        self.added.notify_one();
+    }
+
+    /// Records that so many writes are no longer in flight.
+    fn answered(&self, writes: usize) {
+        self.state().in_flight -= writes;
+    }
+}
+
+/// The end of the queue at the store: once it is dropped, the queue is closed and its writes are not answered.
+pub struct Receiver(pub Arc<Queue>);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let unanswered = {
+            let mut state = self.0.state();
+            state.is_closed = true;
+            std::mem::take(&mut state.queued)
+        };
+        drop(unanswered);
+    }
+}
+
+impl Receiver {
+    /// Takes the first writes of the queue, until `is_full` returns true for one.
+    pub fn take(&self, is_full: impl FnMut(&Write) -> bool) -> Queued {
+        let mut state = self.0.state();
+        let before = state.queued.writes.iter().position(is_full);
+        let most = before.map_or(usize::MAX, |before| before + 1);
+        state.queued.take(most)
+    }
+
+    /// Whether no more writes will be added, and none is queued.
+    pub fn is_over(&self) -> bool {
+        let state = self.0.state();
+        state.is_closed && state.queued.is_empty()
+    }
+
+    /// Resolves when writes were added, or the queue was closed, since it was last called.
+    pub async fn added(&self) {
+        self.0.added.notified().await;
+    }
+
+    /// Replies to the senders of a group.
+    pub fn reply(&self, replies: Vec<oneshot::Sender<Answered>>, answers: impl IntoIterator<Item = Answered>) {
+        // First: a run that is woken may commit its next turn directly.
+        self.0.answered(replies.len());
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            let _ = reply.send(answer);
+        }
+    }
+}
