@@ -14,6 +14,8 @@ use super::end::Finished;
 use super::{Inner, permit};
 use crate::error::Result;
 use crate::limits::UNSTARTED_CHECK_INTERVAL;
+#[cfg(feature = "cli")]
+use crate::store::Following;
 use crate::store::{Follow, RunKey};
 
 /// The registered waiters, by run.
@@ -219,7 +221,7 @@ impl Inner {
     }
 
     /// Reports each time that a run may have changed, beginning now. A store that notifies of single runs does not notify of
-    /// changes that other engines make to the others.
+    /// changes that other engines make to the others, unless there is a subscription to [all](crate::store::Store::follow_all).
     #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.waiters.changed.subscribe()
@@ -231,15 +233,10 @@ impl Inner {
         self.draining.cancelled().await;
     }
 
-    /// Resolves when any run may have changed, or after a time.
+    /// Subscribes to changes that other engines make, until the result is dropped.
     #[cfg(feature = "cli")]
-    pub(crate) async fn any_change(&self, at_most: std::time::Duration) {
-        let mut changes = self.changes();
-        tokio::select! {
-            biased;
-            _ = changes.changed() => {}
-            () = self.environment.sleep(at_most) => {}
-        }
+    pub(crate) fn follow_all(&self) -> Option<Box<dyn Following>> {
+        self.store.follow_all()
     }
 
     /// Resolves when another look may return a value.
