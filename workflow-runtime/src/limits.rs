@@ -24,8 +24,8 @@ pub(crate) const NOTICES_INTERVAL: Duration = Duration::from_secs(2);
 /// The age at which an unclaimed end notice is dropped, in milliseconds.
 pub(crate) const NOTICE_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// How long a page of runs is searched for a text in their ids, in milliseconds, and how many runs are read at once.
-pub(crate) const SEARCH_MS: u64 = 80;
-pub(crate) const SEARCH_RUNS: usize = 500;
+pub(crate) const SEARCH_MS: u64 = 60;
+pub(crate) const SEARCH_RUNS: usize = 200;
 /// The page and the command line count the runs of a status up to this number.
 #[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) const COUNTED_RUNS_MAX: usize = 10_000;

@@ -305,6 +305,13 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
+    /// Subscribes to changes of all runs that other engines make, for stores whose [`changed`](Store::changed) does not report
+    /// them otherwise: [`followed`](Store::followed) is then [`Followed::Any`] soon after a change, until the subscription is
+    /// dropped. Returns `None` if this store needs no subscriptions.
+    fn follow_all(&self) -> Option<Box<dyn Following>> {
+        None
+    }
+
     /// The runs under [subscription](Store::follow) for which [`changed`](Store::changed) has resolved since the last call.
     fn followed(&self) -> Followed {
         Followed::Unsaid

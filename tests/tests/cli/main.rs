@@ -20,6 +20,7 @@ mod queues;
 mod reading;
 mod redacted;
 mod safe;
+mod watching;
 
 fn main() -> std::process::ExitCode {
     workflow_harness::main(file!())

@@ -8,8 +8,9 @@ use super::report::Outcome;
 
 /// At most four updates a second.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A store in a database reports the changes of single runs only: then a list is read again after this time.
-const REREAD: Duration = Duration::from_secs(2);
+/// A list is also read again after this time: the ages in it change, and a worker of an earlier version does not notify of all
+/// changes.
+const REREAD: Duration = Duration::from_secs(30);
 /// Moves the cursor to the beginning and clears what is below it.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
@@ -21,8 +22,11 @@ pub(super) async fn draw(
     mut draw: impl AsyncFnMut(&mut Context) -> Outcome<Option<Exit>>,
 ) -> Outcome<Exit> {
     let client = context.client().await?;
+    let mut changes = client.inner().changes();
+    let _subscription = watches.then(|| client.inner().follow_all());
     let mut before = Vec::new();
     loop {
+        changes.mark_unchanged();
         let done = draw(context).await?;
         if !watches {
             return Ok(done.unwrap_or(Exit::Ok));
@@ -39,7 +43,7 @@ pub(super) async fn draw(
         if let Some(exit) = done {
             return Ok(exit);
         }
-        client.inner().any_change(REREAD).await;
+        let _ = tokio::time::timeout(REREAD, changes.changed()).await;
         tokio::time::sleep(PAUSE).await;
     }
 }

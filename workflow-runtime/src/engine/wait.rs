@@ -12,6 +12,8 @@ use super::parts::waiters::Waiter;
 use super::permit;
 use crate::error::Result;
 use crate::limits::UNSTARTED_CHECK_INTERVAL;
+#[cfg(feature = "cli")]
+use crate::store::Following;
 use crate::store::{Follow, RunKey};
 
 /// A condition of a run that a caller waits for.
@@ -88,7 +90,7 @@ impl Inner {
     }
 
     /// Reports each time that a run may have changed, beginning now. A store that notifies of single runs does not notify of
-    /// changes that other engines make to the others.
+    /// changes that other engines make to the others, unless there is a subscription to [all](crate::store::Store::follow_all).
     #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<()> {
         self.waiters.changes()
@@ -100,15 +102,10 @@ impl Inner {
         self.draining.cancelled().await;
     }
 
-    /// Resolves when any run may have changed, or after a time.
+    /// Subscribes to changes that other engines make, until the result is dropped.
     #[cfg(feature = "cli")]
-    pub(crate) async fn any_change(&self, at_most: std::time::Duration) {
-        let mut changes = self.changes();
-        tokio::select! {
-            biased;
-            _ = changes.changed() => {}
-            () = self.environment.sleep(at_most) => {}
-        }
+    pub(crate) fn follow_all(&self) -> Option<Box<dyn Following>> {
+        self.store.follow_all()
     }
 
     /// Resolves when another look may return a value.

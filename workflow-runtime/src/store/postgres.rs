@@ -34,6 +34,7 @@ mod tokens;
 mod transactions;
 mod turns;
 mod verified;
+mod watching;
 mod workers;
 
 use std::collections::{BTreeSet, HashSet};
@@ -53,6 +54,7 @@ pub use self::options::PostgresOptions;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use self::verified::Verified;
+use self::watching::Watching;
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
     Follow, Followed, Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position,
@@ -101,6 +103,7 @@ struct Shared {
     owners: Mutex<Arc<[i64]>>,
     verified: Arc<Verified>,
     signals: Signals,
+    watching: Watching,
     /// The sequences of the inbox messages that [`news`](Store::news) has reported and that still exist.
     reported: Mutex<HashSet<i64>>,
     /// Whether the database failed to answer a lease request: workers that are late as well are then not presumed dead.
@@ -205,6 +208,7 @@ impl PostgresStore {
             owners: Mutex::new(Arc::default()),
             verified: Arc::default(),
             signals: Signals::default(),
+            watching: Watching::default(),
             reported: Mutex::default(),
             interrupted: AtomicBool::new(false),
             giving_up: Mutex::default(),
@@ -240,7 +244,11 @@ fn time(time: u64) -> i64 {
 
 impl Store for PostgresStore {
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
-        Box::pin(async move { commit::commit(&self.shared.db, &self.shared.ours(), group).await })
+        Box::pin(async move {
+            let answers = commit::commit(&self.shared.db, &self.shared.ours(), group).await?;
+            watching::committed(&self.shared, group);
+            Ok(answers)
+        })
     }
 
     /// Any number of engines can hold the right to execute.
@@ -283,16 +291,16 @@ impl Store for PostgresStore {
         Box::pin(read::journal(&self.shared.db, run, generation, from, limit))
     }
 
+    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        Box::pin(async move { read::journals(&self.shared.db, &runs, limit).await })
+    }
+
     fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
         Box::pin(read::last(&self.shared.db, run, generation))
     }
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(read::inbox(&self.shared.db, run))
-    }
-
-    fn journals(&self, runs: Vec<(RunKey, u64)>, limit: usize) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        Box::pin(async move { read::journals(&self.shared.db, &runs, limit).await })
     }
 
     fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
@@ -412,6 +420,10 @@ impl Store for PostgresStore {
             }
             Ok(Some(Box::new(following) as Box<dyn Following>))
         })
+    }
+
+    fn follow_all(&self) -> Option<Box<dyn Following>> {
+        Some(watching::watch(&self.shared))
     }
 
     fn patience(&self) -> Duration {

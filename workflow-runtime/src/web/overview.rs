@@ -26,9 +26,9 @@ const ENDED_MAX: usize = 2_000;
 const ERROR_CHARACTERS: usize = 200;
 
 pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
-    let survey = visit.survey().await?;
-    let workers = visit.client.workers().await?;
-    let ended = ended(visit).await?;
+    let survey = async { Ok::<_, WebError>(visit.survey().await?) };
+    let workers = async { Ok(visit.client.workers().await?) };
+    let (survey, workers, ended) = tokio::try_join!(survey, workers, ended(visit))?;
     let failing = survey.failing_count;
     let people = survey.rows.iter().filter(|row| label(row).is_some()).count() as u64;
     let stuck = survey.count(Status::Stuck);

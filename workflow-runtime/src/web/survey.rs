@@ -21,6 +21,10 @@ pub(super) const UNFINISHED: [Status; 4] = [Status::Pending, Status::Running, St
 /// Only the newest are looked at, so that the answer comes in bounded time.
 const RUNS_MAX: usize = 10_000;
 const TIME_MAX: Duration = Duration::from_secs(1);
+/// The time for a look that a page waits for, except for its first runs. If it does not suffice, the next look is taken at
+/// once.
+const FIRST_TIME_MAX: Duration = Duration::from_millis(40);
+const FIRST_RUNS: usize = 50;
 const PAGE: usize = 200;
 /// The failing runs whose errors are grouped.
 const FAILING: usize = 1_000;
@@ -67,6 +71,8 @@ pub(super) struct Survey {
     pub rows: Vec<Row>,
     /// Whether these are all of them.
     pub is_complete: bool,
+    /// Whether the time did not suffice.
+    is_cut: bool,
 }
 
 impl Survey {
@@ -97,7 +103,7 @@ impl Surveys {
         let now = Instant::now();
         match &mut *shared {
             Some(taken) if now < taken.until => return Ok(taken.survey.clone()),
-            Some(taken) if taken.took > AWAITED && now < taken.until + STALE => {
+            Some(taken) if (taken.took > AWAITED || taken.is_followed) && now < taken.until + STALE => {
                 if !std::mem::replace(&mut taken.is_followed, true) {
                     tokio::spawn(follow(self.clone(), client.clone()));
                 }
@@ -105,34 +111,44 @@ impl Surveys {
             }
             _ => {}
         }
-        let taken = take(client).await?;
+        let mut taken = take(client, FIRST_TIME_MAX).await?;
         let survey = taken.survey.clone();
+        taken.is_followed = survey.is_cut;
+        if taken.is_followed {
+            tokio::spawn(follow(self.clone(), client.clone()));
+        }
         *shared = Some(taken);
         Ok(survey)
     }
 }
 
-async fn take(client: &Client) -> Result<Taken> {
+async fn take(client: &Client, time_max: Duration) -> Result<Taken> {
     let began = Instant::now();
-    let survey = Arc::new(look(client).await?);
+    let survey = Arc::new(look(client, time_max).await?);
     let took = began.elapsed();
     Ok(Taken { survey, took, until: Instant::now() + KEPT.max(took * KEPT_TIMES), is_followed: false })
 }
 
 /// Takes the next look. If that fails, the next request takes one, and reports the error.
 async fn follow(surveys: Arc<Surveys>, client: Client) {
-    let taken = take(&client).await.ok();
+    let taken = take(&client, TIME_MAX).await.ok();
     *surveys.0.lock().await = taken;
 }
 
-async fn look(client: &Client) -> Result<Survey> {
-    let deadline = Instant::now() + TIME_MAX;
+async fn look(client: &Client, time_max: Duration) -> Result<Survey> {
+    let began = Instant::now();
     let failed_today = client.runs().status(Status::Failed).created_after(midnight(SystemTime::now()));
+    let (counts, failing_count, failed_today, failing) = tokio::try_join!(
+        client.runs().count_up_to(COUNTED_RUNS_MAX + 1),
+        client.runs().failing().count_up_to(COUNTED_RUNS_MAX + 1),
+        failed_today.count_up_to(COUNTED_RUNS_MAX + 1),
+        client.runs().failing().limit(FAILING).into_future(),
+    )?;
     let mut survey = Survey {
-        counts: client.runs().count_up_to(COUNTED_RUNS_MAX + 1).await?,
-        failing_count: client.runs().failing().count_up_to(COUNTED_RUNS_MAX + 1).await?.values().sum(),
-        failed_today: failed_today.count_up_to(COUNTED_RUNS_MAX + 1).await?.values().sum(),
-        failing: client.runs().failing().limit(FAILING).await?.runs,
+        counts,
+        failing_count: failing_count.values().sum(),
+        failed_today: failed_today.values().sum(),
+        failing: failing.runs,
         ..Survey::default()
     };
     let mut after = None;
@@ -142,11 +158,13 @@ async fn look(client: &Client) -> Result<Survey> {
             Some(after) => query.after(after),
             None => query,
         };
-        let page = query.limit(PAGE).await?;
-        survey.rows.extend(explained(client, page.runs, deadline).await?);
+        let (runs, time) = if after.is_none() { (FIRST_RUNS, TIME_MAX) } else { (PAGE, time_max) };
+        let page = query.limit(runs).await?;
+        survey.rows.extend(explained(client, page.runs, began + time).await?);
         after = page.next;
         survey.is_complete = after.is_none();
-        if after.is_none() || survey.rows.len() >= RUNS_MAX || Instant::now() > deadline {
+        survey.is_cut = began.elapsed() > time_max;
+        if after.is_none() || survey.rows.len() >= RUNS_MAX || survey.is_cut {
             return Ok(survey);
         }
     }

@@ -11,10 +11,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
-use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
 use super::read::get;
+use super::{Shared, watching};
 use crate::store as runs;
 use crate::store::{Following, RunKey};
 
@@ -76,7 +76,8 @@ impl Signals {
         self.waking.notify_one();
     }
 
-    fn anything(&self) {
+    /// Records that any run may have changed.
+    pub fn anything(&self) {
         self.followed().all = true;
         self.changed();
     }
@@ -229,6 +230,7 @@ fn hear(shared: &Arc<Shared>, words: &str) {
         && *tag != *shared.tag
     {
         shared.signals.hear(words, |holder| shared.owners().contains(&holder));
+        words.split(' ').for_each(|word| watching::hear(shared, word));
         let traced = words.split(' ').filter_map(|word| word.strip_prefix('t')?.split_once('.'));
         for (run, owner) in traced {
             let ours = owner.parse().is_ok_and(|owner| shared.owners().contains(&owner));

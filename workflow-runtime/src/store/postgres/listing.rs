@@ -49,14 +49,19 @@ macro_rules! statuses_and_workflows {
     };
 }
 
+/// Only columns of the index, so that the rows themselves are not read.
 macro_rules! by_workflow {
     () => {
         concat!(
             "@runs AS runs WHERE runs.workflow = wanted.workflow AND runs.status = wanted.status AND ",
-            created!("runs", "key"),
-            " AND ",
-            conditions!()
+            created!("runs", "key")
         )
+    };
+}
+
+macro_rules! by_workflow_and_id {
+    () => {
+        concat!(by_workflow!(), " AND position($4 in runs.id) > 0")
     };
 }
 
@@ -144,6 +149,10 @@ const LIST_ALL: &str = list_ranges!(every_workflow!(), by_workflow!());
 
 const LIST_BY_WORKFLOW: &str = list_ranges!("unnest($2) AS there (workflow)", by_workflow!());
 
+const LIST_ALL_BY_ID: &str = list_ranges!(every_workflow!(), by_workflow_and_id!());
+
+const LIST_BY_WORKFLOW_AND_ID: &str = list_ranges!("unnest($2) AS there (workflow)", by_workflow_and_id!());
+
 const LIST_BY_PARENT: &str = concat!(
     "SELECT ",
     run_columns!(),
@@ -173,17 +182,15 @@ const LIST_FAILING: &str = concat!(
 macro_rules! count_ranges {
     ($workflows:expr, $range:expr) => {
         concat!(
-            "SELECT status, runs FROM (
-                SELECT wanted_status.status, (
-                    SELECT count(*) FROM (
-                        SELECT FROM ",
+            "SELECT wanted_status.status, (
+                SELECT count(*) FROM (
+                    SELECT FROM ",
             $workflows,
             ", LATERAL (VALUES (there.workflow, wanted_status.status)) AS wanted (workflow, status), LATERAL (SELECT FROM ",
             $range,
             " ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10) AS range LIMIT $10
-                    ) AS few
-                ) AS runs FROM unnest($1) AS wanted_status (status)
-            ) AS counted WHERE runs > 0"
+                ) AS few
+            ) FROM unnest($1) AS wanted_status (status)"
         )
     };
 }
@@ -204,6 +211,10 @@ const COUNT_ALL: &str = count_ranges!(every_workflow!(), by_workflow!());
 
 const COUNT_BY_WORKFLOW: &str = count_ranges!("unnest($2) AS there (workflow)", by_workflow!());
 
+const COUNT_ALL_BY_ID: &str = count_ranges!(every_workflow!(), by_workflow_and_id!());
+
+const COUNT_BY_WORKFLOW_AND_ID: &str = count_ranges!("unnest($2) AS there (workflow)", by_workflow_and_id!());
+
 const COUNT_BY_PARENT: &str = count_range!(by_parent!(), "runs.created_at DESC, runs.key DESC");
 
 const COUNT_BY_ATTRIBUTE: &str = count_range!(by_attribute!(), "found.created_at DESC, found.run DESC");
@@ -211,18 +222,21 @@ const COUNT_BY_ATTRIBUTE: &str = count_range!(by_attribute!(), "found.created_at
 const COUNT_FAILING: &str = count_range!(failing!(), "runs.failing_since DESC, runs.key DESC");
 
 /// Chooses the statement for a filter: by the index that leaves the fewest rows to check.
-fn choose(filter: &Filter, statements: [&'static str; 5]) -> &'static str {
-    let [all, by_workflow, by_parent, by_attribute, failing] = statements;
+fn choose(filter: &Filter, statements: [&'static str; 5], by_id: [&'static str; 2]) -> &'static str {
+    let ([all, by_workflow, by_parent, by_attribute, failing], [all_by_id, by_workflow_and_id]) = (statements, by_id);
     if filter.failing {
         failing
     } else if !filter.attributes.is_empty() {
         by_attribute
     } else if filter.parent.is_some() {
         by_parent
-    } else if filter.workflows.is_empty() {
-        all
     } else {
-        by_workflow
+        match (filter.workflows.is_empty(), filter.id_contains.is_some()) {
+            (true, false) => all,
+            (true, true) => all_by_id,
+            (false, false) => by_workflow,
+            (false, true) => by_workflow_and_id,
+        }
     }
 }
 
@@ -274,12 +288,17 @@ pub(super) async fn list(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<RunRow>, Error> {
-    let sql = choose(filter, [LIST_ALL, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE, LIST_FAILING]);
+    let by_id = [LIST_ALL_BY_ID, LIST_BY_WORKFLOW_AND_ID];
+    let others = [LIST_ALL, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE, LIST_FAILING];
+    let sql = choose(filter, others, by_id);
     db.rows("list runs", sql, &Values::of(filter, after, limit).args(), run_row).await
 }
 
 pub(super) async fn counts(db: &Db, filter: &Filter, most: usize) -> Result<Counts, Error> {
-    let sql = choose(filter, [COUNT_ALL, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE, COUNT_FAILING]);
+    let by_id = [COUNT_ALL_BY_ID, COUNT_BY_WORKFLOW_AND_ID];
+    let others = [COUNT_ALL, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE, COUNT_FAILING];
+    let sql = choose(filter, others, by_id);
     let count = |row: &_| Ok((read::status(row, 0)?, number(row, 1)?));
-    Ok(db.rows("count runs", sql, &Values::of(filter, None, most).args(), count).await?.into_iter().collect())
+    let counts = db.rows("count runs", sql, &Values::of(filter, None, most).args(), count).await?;
+    Ok(counts.into_iter().filter(|(_, runs)| *runs > 0).collect())
 }

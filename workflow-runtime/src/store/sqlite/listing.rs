@@ -5,6 +5,8 @@
 //! with the status would cost every run more than it would save the queries. A page thus costs as much as it contains,
 //! unless the filter has a text in ids or a second attribute that few runs match.
 
+use std::collections::BinaryHeap;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, Result, params_from_iter};
 
@@ -148,18 +150,34 @@ pub(super) fn list(
 ) -> Result<Vec<RunRow>> {
     let snapshot = connection.unchecked_transaction()?;
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut found: Vec<(i64, RunKey)> = Vec::new();
-    for Range { sql, mut values, at, key, .. } in find_ranges(&snapshot, filter, after)? {
-        values.push(Value::from(rows));
-        let mut statement = snapshot.prepare_cached(&list_sql(&sql, at, key))?;
-        let runs = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for run in runs {
-            found.push(run?);
-        }
+    let ranges = find_ranges(&snapshot, filter, after)?;
+    let mut statements = Vec::with_capacity(ranges.len());
+    for Range { sql, at, key, .. } in &ranges {
+        statements.push(snapshot.prepare_cached(&list_sql(sql, at, key))?);
     }
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    found.truncate(limit);
-    found.into_iter().filter_map(|(_, key)| read::run_by_key(&snapshot, key).transpose()).collect()
+    let mut merged = Vec::with_capacity(ranges.len());
+    for (statement, Range { mut values, .. }) in statements.iter_mut().zip(ranges) {
+        values.push(Value::from(rows));
+        merged.push(statement.query(params_from_iter(values))?);
+    }
+    // The next run of each range: no range is read further than the list needs.
+    let ranges = merged.len();
+    let mut next: BinaryHeap<(i64, RunKey, usize)> = BinaryHeap::with_capacity(merged.len());
+    let mut advance = |place: usize, next: &mut BinaryHeap<_>| -> Result<()> {
+        if let Some(row) = merged[place].next()? {
+            next.push((row.get(0)?, row.get(1)?, place));
+        }
+        Ok(())
+    };
+    (0..ranges).try_for_each(|place| advance(place, &mut next))?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some((_, key, place)) = next.pop()
+    {
+        found.extend(read::run_by_key(&snapshot, key)?);
+        advance(place, &mut next)?;
+    }
+    Ok(found)
 }
 
 /// Reads in one transaction, as `list` does.

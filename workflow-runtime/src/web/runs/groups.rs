@@ -16,8 +16,8 @@ use crate::steering::text::safe;
 
 /// The groups are made of the newest runs, so that the answer comes in bounded time.
 const RUNS_MAX: usize = 10_000;
-const TIME_MAX: Duration = Duration::from_millis(70);
-const PAGE: usize = 500;
+const TIME_MAX: Duration = Duration::from_millis(50);
+const PAGE: usize = 200;
 
 struct Group {
     runs: u64,
