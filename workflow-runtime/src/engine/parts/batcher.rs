@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use super::home::Home;
 use super::right::Right;
 use super::telemetry::Metrics;
-use super::write_queue::{Entered, Queue, Queued, Receiver};
+use super::write_queue::{Answered, Queue, Queued, Receiver};
 use crate::environment::Environment;
 use crate::error::{Code, Error};
 use crate::limits::{
@@ -93,36 +93,35 @@ impl Batcher {
 
     /// Queues a write. The order of the calls is the order of the writes.
     pub fn send<R: Request>(&self, request: R) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
-        let entered = self.queue.enter(request.into(), false);
+        let reply = self.queue.enter(request.into());
         let home = self.home.clone();
-        async move { answer::<R>(entered, &home).await }
+        async move { answer::<R>(reply, &home).await }
     }
 
     /// Commits a run's turn; only its driver calls this. A turn that is alone is committed in this task: the detour over the
     /// batches would take a third of the time of a commit. As soon as there are others, the turns are queued, to be one
     /// commit.
     pub async fn turn(&self, turn: &Turn) -> Result<TurnAnswer, Failed> {
-        match (self.queue.enter(Write::Turn(turn.clone()), self.direct.is_some()), &self.direct) {
-            (Entered::Alone(write, alone), Some(store)) => {
-                let write = [write];
-                let commit = store.commit(&write);
-                let answers = match store.blocks() {
-                    true => tokio::task::block_in_place(|| commit.now_or_never()),
-                    false => Some(commit.await),
-                };
-                drop(alone);
-                if let Some(Ok(mut answers)) = answers
-                    && let Some(answer) = answers.pop()
-                {
-                    self.metrics.committed(1);
-                    return Turn::answer(answer).ok_or_else(misanswered);
-                }
-                // Sent again through the queue, as after any doubt: the store recognises a turn that was committed after all.
-                let [write] = write;
-                answer::<Turn>(self.queue.enter(write, false), &self.home).await.map(notified_after_all)
+        if let Some(store) = &self.direct
+            && let Some(alone) = self.queue.enter_alone()
+        {
+            let write = [Write::Turn(turn.clone())];
+            let commit = store.commit(&write);
+            let answers = match store.blocks() {
+                true => tokio::task::block_in_place(|| commit.now_or_never()),
+                false => Some(commit.await),
+            };
+            drop(alone);
+            if let Some(Ok(mut answers)) = answers
+                && let Some(answer) = answers.pop()
+            {
+                self.metrics.committed(1);
+                return Turn::answer(answer).ok_or_else(misanswered);
             }
-            (entered, _) => answer::<Turn>(entered, &self.home).await,
+            // Sent again below, as after any doubt: the store recognises a turn that was committed after all.
+            return self.send(turn.clone()).await.map(notified_after_all);
         }
+        answer::<Turn>(self.queue.enter(Write::Turn(turn.clone())), &self.home).await
     }
 
     /// Accepts no more writes; queued writes are committed.
@@ -138,11 +137,12 @@ impl Batcher {
     }
 }
 
-/// The answer to a write of type `R`.
-async fn answer<R: Request>(entered: Entered, home: &Home) -> Result<R::Answer, Failed> {
-    let (answer, queued) = match entered {
-        Entered::Queued(answer) => (answer.await.ok(), true),
-        Entered::Closed | Entered::Alone(..) => (None, false),
+/// The answer to a write of type `R`, if the queue has accepted the write.
+async fn answer<R: Request>(reply: Option<oneshot::Receiver<Answered>>, home: &Home) -> Result<R::Answer, Failed> {
+    let queued = reply.is_some();
+    let answer = match reply {
+        Some(reply) => reply.await.ok(),
+        None => None,
     };
     let answer = answer.unwrap_or_else(|| {
         let help = if queued { AGAIN } else { NOT_QUEUED };

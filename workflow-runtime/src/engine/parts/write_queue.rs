@@ -63,16 +63,6 @@ pub struct Queue {
     added: Notify,
 }
 
-/// Where a write has gone.
-pub enum Entered {
-    /// Nowhere: the queue is closed.
-    Closed,
-    /// Into the queue, which replies.
-    Queued(oneshot::Receiver<Answered>),
-    /// Back to the sender, which commits it itself: there is no other write.
-    Alone(Write, Alone),
-}
-
 /// Held while the only write is committed: later writes are queued.
 pub struct Alone(Arc<Queue>);
 
@@ -87,17 +77,24 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a write, unless it `may_be_alone` and is. The order of the calls is the order of the writes.
-    pub fn enter(self: &Arc<Self>, write: Write, may_be_alone: bool) -> Entered {
+    /// Lets the caller commit a write itself, if there is no other and the queue is not closed.
+    pub fn enter_alone(self: &Arc<Self>) -> Option<Alone> {
+        let mut state = self.state();
+        if state.is_closed || state.in_flight > 0 {
+            return None;
+        }
+        state.in_flight = 1;
+        Some(Alone(self.clone()))
+    }
+
+    /// Adds a write, and returns its reply; `None` if the queue is closed. The order of the calls is the order of the writes.
+    pub fn enter(&self, write: Write) -> Option<oneshot::Receiver<Answered>> {
+        let (reply, answer) = oneshot::channel();
         let mut state = self.state();
         if state.is_closed {
-            return Entered::Closed;
+            return None;
         }
         state.in_flight += 1;
-        if may_be_alone && state.in_flight == 1 {
-            return Entered::Alone(write, Alone(self.clone()));
-        }
-        let (reply, answer) = oneshot::channel();
         state.queued.writes.push(write);
         state.queued.replies.push(reply);
         let is_first = state.queued.len() == 1;
@@ -105,7 +102,7 @@ impl Queue {
         if is_first {
             self.added.notify_one();
         }
-        Entered::Queued(answer)
+        Some(answer)
     }
 
     /// Accepts no more writes.
