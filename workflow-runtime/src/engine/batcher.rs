@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::home::Home;
 use super::telemetry::Metrics;
@@ -29,23 +29,31 @@ struct Queued {
 }
 
 /// A write that is queued or being committed.
-struct Ticket(Arc<AtomicUsize>);
+struct Ticket {
+    in_flight: Arc<AtomicUsize>,
+    /// Held until the store has answered, also if the caller is gone.
+    _room: Option<Room>,
+}
+
+/// Room for a write in the queue.
+pub(super) type Room = OwnedSemaphorePermit;
 
 impl Ticket {
-    fn new(in_flight: &Arc<AtomicUsize>) -> Self {
+    fn new(in_flight: &Arc<AtomicUsize>, room: Option<Room>) -> Self {
         in_flight.fetch_add(1, Ordering::AcqRel);
-        Ticket(in_flight.clone())
+        Ticket { in_flight: in_flight.clone(), _room: room }
     }
 
     /// A ticket, if there is no other.
     fn only(in_flight: &Arc<AtomicUsize>) -> Option<Self> {
-        in_flight.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Ticket(in_flight.clone()))
+        let is_only = in_flight.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        is_only.then(|| Ticket { in_flight: in_flight.clone(), _room: None })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -59,7 +67,7 @@ pub(super) struct Batcher {
     ended: watch::Receiver<()>,
     in_flight: Arc<AtomicUsize>,
     /// The bytes that may be queued by callers that wait for room.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// The store, if a driver may commit directly.
     direct: Option<Arc<dyn Store>>,
     metrics: Metrics,
@@ -101,35 +109,43 @@ impl Batcher {
         } else {
             tokio::spawn(home.watch(batches));
         }
-        let room = Semaphore::new(QUEUE_BYTES_MAX);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), room, direct, metrics, home })
     }
 
-    /// Waits until a write of this size has room in the queue. The permit holds the room; drop it once the store has
-    /// answered. A closed batcher returns `None` at once.
-    pub async fn room(&self, payload_bytes: usize) -> Option<SemaphorePermit<'_>> {
+    /// Waits until a write of this size has room in the queue. A closed batcher returns `None` at once.
+    pub async fn room(&self, payload_bytes: usize) -> Option<Room> {
         let bytes = payload_bytes.min(QUEUE_BYTES_MAX);
-        self.room.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
+        self.room.clone().acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
     }
 
     /// Queues a write of a user once the queue has room for it.
     pub async fn send_when_room<R: Request>(&self, request: R) -> Result<R::Answer, Failed> {
         let write = request.into();
-        let _room = self.room(write.payload_bytes()).await;
-        let answer = self.send(write).await?;
+        let room = self.room(write.payload_bytes()).await;
+        let answer = self.send_in(room, write).await?;
         R::answer(answer).ok_or_else(misanswered)
     }
 
     /// Queues a write. The order of the calls is the order of the writes.
     pub fn send<R: Request>(&self, request: R) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
+        self.send_in(None, request)
+    }
+
+    /// Like [`send`](Batcher::send), in the [room](Batcher::room) of the write.
+    pub fn send_in<R: Request>(
+        &self,
+        room: Option<Room>,
+        request: R,
+    ) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
         let write = request.into();
         let (reply, answer) = oneshot::channel();
         let home = self.home.clone();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // A closed queue drops the sender of the reply, which ends the wait.
-        let queued = queue
-            .as_ref()
-            .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
+        let queued = queue.as_ref().is_some_and(|queue| {
+            queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight, room) }).is_ok()
+        });
         async move {
             let answer = answer.await.unwrap_or_else(|_| {
                 let error = home.closed(
