@@ -5,14 +5,15 @@ use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use serde::{Deserialize, Deserializer, Serialize};
 use workflow_runtime::store::Write;
 use workflow_runtime::{
     CancellationToken, Code, Engine, Error, Failure, Result, Run, Status, TracingOptions, cancellation, heartbeat,
-    run_id, sleep, spawn, start, step, step_info, traceparent, workflow,
+    run_id, sleep, spawn, start, step, step_info, traceparent, workflow, writer,
 };
 
-use crate::support::{Faulty, Lab};
+use crate::support::{Faulty, Lab, ManualClock, soon};
 
 #[step]
 async fn note(#[resource] lab: &Lab, name: String) -> Result<String> {
@@ -163,6 +164,30 @@ async fn starts_inside(key: String) -> Result<Seen> {
     starts_another(key).await
 }
 
+/// Its first turn is executed inside the step that starts it.
+#[workflow]
+async fn beats_and_writes() -> Result<()> {
+    heartbeat();
+    writer::<u32>("seen").write(&1).await?;
+    sleep(Duration::from_secs(3_600)).await;
+    Ok(())
+}
+
+#[step(retries = 0, heartbeat = "10s")]
+async fn starts_late(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("begun");
+    lab.pass_gate("start").await;
+    start(beats_and_writes, ()).id("inner").await?;
+    lab.note("started");
+    lab.pass_gate("never").await;
+    Ok(())
+}
+
+#[workflow]
+async fn starts_late_inside() -> Result<()> {
+    starts_late().await
+}
+
 struct SpawnsWhenDropped;
 
 impl Drop for SpawnsWhenDropped {
@@ -252,6 +277,22 @@ on_each_store! {
         let tokens = TOKENS.lock().unwrap();
         let mut tokens = tokens.iter().filter(|(of, _)| *of == key).map(|(_, token)| token).peekable();
         assert!(tokens.peek().is_some() && tokens.all(|token| !token.is_cancelled()));
+    }
+
+    async fn the_first_turn_of_a_workflow_does_not_beat_or_write_for_the_step_that_starts_it(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
+        let engine = place.builder_at(&lab, &clock).open().await.unwrap();
+        let run = engine.start(starts_late_inside, ()).id("outer").await.unwrap();
+        soon(lab.executed("begun", 1)).await;
+        clock.pass(6_000);
+        lab.open_gate("start");
+        soon(lab.executed("started", 1)).await;
+        let inner: Run<()> = engine.get_run("inner");
+        let first = soon(inner.stream::<u32>("seen").try_next()).await.unwrap();
+        assert_eq!(first.map(|chunk| chunk.value), Some(1));
+        clock.pass(5_000);
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Timeout, "the step has not beaten for eleven seconds");
+        assert_eq!(run.stream::<u32>("seen").try_collect::<Vec<_>>().await.unwrap().len(), 0);
     }
 
     async fn rule_8_a_destructor_cannot_act_when_the_engine_ends(place: Place) {

@@ -211,7 +211,102 @@ async fn fails_beside_a_charge() -> Result<()> {
     Ok(())
 }
 
+#[step(retries = 0)]
+async fn refunds_at_the_gate(#[resource] lab: &Lab, _charge: usize) -> Result<()> {
+    lab.note("begins refund");
+    lab.pass_gate("refund").await;
+    Ok(())
+}
+
+#[workflow]
+async fn fails_and_refunds_at_the_gate() -> Result<String> {
+    charges("x".into()).rollback(refunds_at_the_gate).await?;
+    ships("x".into()).await
+}
+
+#[workflow]
+async fn drops_a_call() -> Result<u32> {
+    let dropped = tokio::select! {
+        biased;
+        n = plus(1) => n?,
+        n = async { Ok::<_, Error>(2) } => n?,
+    };
+    plus(dropped).await
+}
+
 on_each_store! {
+    async fn an_input_for_a_call_that_was_dropped_at_once_is_refused(place: Place) {
+        let engine = engine(&place, &Lab::new()).await;
+        let run = engine.start(drops_a_call, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 3);
+        let called = calls(&run).await;
+        assert_eq!(called.len(), 2);
+        let error = run.fork(called[0]).input(&(100,)).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
+        assert!(error.to_string().contains("is not executed"), "{error:?}");
+        let fork = run.fork(called[1]).input(&(100,)).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), 101);
+    }
+
+    async fn a_run_that_is_being_rolled_back_is_forked_before_the_steps_that_it_undoes(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(fails_and_refunds_at_the_gate, ()).id("r").await.unwrap();
+        soon(lab.executed("begins refund", 1)).await;
+        let charged = event(&run, |kind| matches!(kind, RunEventKind::StepCompleted { operation: 0, .. })).await;
+        let after = event(&run, |kind| matches!(kind, RunEventKind::StepStarted { operation: 1, .. })).await;
+        let refused = run.fork(after + 1).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotRepairable, "{refused:?}");
+        assert!(!run.status().await.unwrap().is_terminal(), "the refund has not ended");
+        mend(&lab, "x");
+        let fork = run.fork(charged).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), "shipped x");
+        assert_eq!((lab.count("charges"), lab.count("begins refund")), (2, 1), "the fork has charged for itself");
+        lab.open_gate("refund");
+        assert!(soon(&run).await.is_err());
+        assert_eq!(lab.count("begins refund"), 1);
+    }
+
+    async fn a_run_that_was_retried_after_its_rollbacks_is_forked_in_both_generations(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(order, "x".into()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!(refunds_in(&lab), ["refund 1"]);
+        mend(&lab, "x");
+        run.retry().await.unwrap();
+        soon(&run).await.unwrap();
+        let charges = lab.count("charges");
+        for event in events(&run).await {
+            let Ok(fork) = run.fork(event.index).await else { continue };
+            let done = soon(&fork).await.unwrap();
+            assert!(done.ends_with("shipped x"), "at {event:?}: {done}");
+            let charge: usize = done.split(' ').nth(1).unwrap().parse().unwrap();
+            assert_ne!(charge, 1, "at {event:?} the fork has a charge that was refunded");
+            assert!(charge <= charges || charge == lab.count("charges"), "at {event:?}: {done}");
+        }
+        assert_eq!(refunds_in(&lab), ["refund 1"]);
+    }
+
+    async fn undo_inherited_in_a_fork_of_a_fork_undoes_the_steps_of_both(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(order_and_continue, ("x".into(), true)).await.unwrap();
+        let at = opened(&run).await;
+        engine.resume_hook("x", &()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        // The fork waits at the same hook. It is cancelled without undoing what it has inherited.
+        let fork = run.fork(at).await.unwrap();
+        assert!(soon(fork.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab), [""; 0]);
+        let second = fork.fork(at).await.unwrap();
+        assert!(soon(second.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab), [""; 0], "a fork of a fork inherits without undoing, too");
+        let second = fork.fork(at).undo_inherited().await.unwrap();
+        assert!(soon(second.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab), ["refund 1"]);
+    }
+
     async fn a_fork_behind_the_end_of_the_workflow_is_refused(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;

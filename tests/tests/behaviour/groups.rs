@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
-use workflow_runtime::store::{First, SendMessage, Store, Write};
+use workflow_runtime::store::{First, MemoryStore, SendMessage, Store, Write};
 use workflow_runtime::testing::TestEngine;
-use workflow_runtime::{Engine, Result, Run, sleep, step, workflow};
+use workflow_runtime::{Engine, Result, Run, sleep, step, workflow, writer};
 
-use crate::support::{Faulty, Lab, When};
+use crate::support::{Faulty, Lab, When, soon};
 
 #[step]
 async fn note(#[resource] lab: &Lab, name: String) -> Result<String> {
@@ -263,6 +264,117 @@ on_each_store! {
         let largest = largest.load(Ordering::SeqCst);
         assert!((GROUP..=GROUP + ARGUMENT + 1_024).contains(&largest), "the largest group has {largest} bytes");
         engine.shutdown().await.unwrap();
+    }
+}
+
+/// The size of a payload of which not all fit into the queue in front of the store, and how many there are.
+const PAYLOAD: usize = 4 << 20;
+const PAYLOADS: usize = 20;
+/// The same for chunks, which are smaller.
+const CHUNK: usize = 1_000_000;
+const CHUNKS: usize = 80;
+
+/// A store that holds each group with payloads until the test opens the gate `commit`, and the number of their bytes.
+fn holding(store: Arc<dyn Store>, lab: &Lab, payload: fn(&Write) -> usize) -> (Faulty, Arc<AtomicUsize>) {
+    let (faulty, bytes) = (Faulty::new(store), Arc::new(AtomicUsize::new(0)));
+    let (seen, held) = (bytes.clone(), lab.clone());
+    faulty.before(move |group| {
+        let bytes = group.iter().map(payload).sum();
+        seen.fetch_add(bytes, Ordering::SeqCst);
+        let lab = held.clone();
+        (bytes > 0).then(|| {
+            Box::pin(async move {
+                lab.note("held");
+                lab.pass_gate("commit").await;
+            }) as _
+        })
+    });
+    (faulty, bytes)
+}
+
+/// Polls each future once, which queues its write if there is room, and drops it: some at once, the others when all were polled.
+fn queue_and_drop<F: Future>(futures: impl ExactSizeIterator<Item = F>) {
+    let (mut kept, some) = (Vec::new(), futures.len() / 2);
+    for (number, future) in futures.enumerate() {
+        let mut future = Box::pin(future);
+        assert!(future.as_mut().now_or_never().is_none(), "the store had answered");
+        if number >= some {
+            kept.push(future);
+        }
+    }
+}
+
+fn assert_full(bytes: &AtomicUsize) {
+    const QUEUE: usize = 64 << 20;
+    let bytes = bytes.load(Ordering::SeqCst);
+    assert!((QUEUE - 2 * PAYLOAD..=QUEUE + 1_024).contains(&bytes), "{bytes} bytes were queued");
+}
+
+#[step(retries = 0)]
+async fn writes_much(#[resource] lab: &Lab) -> Result<()> {
+    let chunks = writer::<String>("much");
+    let (small, large) = ("x".to_owned(), "x".repeat(CHUNK));
+    let mut first = Box::pin(chunks.write(&small));
+    assert!(first.as_mut().now_or_never().is_none());
+    lab.executed("held", 1).await;
+    queue_and_drop((0..CHUNKS).map(|_| chunks.write(&large)));
+    lab.open_gate("commit");
+    first.await
+}
+
+#[workflow]
+async fn has_written_much() -> Result<()> {
+    writes_much().await
+}
+
+on_each_store! {
+    async fn starts_wait_for_room_in_the_queue_even_if_callers_are_gone(place: Place) {
+        let lab = Lab::new();
+        let (faulty, bytes) = holding(place.store(), &lab, |write| arguments(std::slice::from_ref(write)));
+        let client = Engine::builder().store(Arc::new(faulty)).connect().await.unwrap();
+        let first = tokio::spawn(client.start(takes, "x".into()).into_future());
+        lab.executed("held", 1).await;
+        queue_and_drop((0..PAYLOADS).map(|_| client.start(takes, "x".repeat(PAYLOAD)).into_future()));
+        lab.open_gate("commit");
+        soon(first).await.unwrap().unwrap();
+        // It is queued behind the others.
+        soon(client.start(takes, "x".into())).await.unwrap();
+        assert_full(&bytes);
+    }
+
+    async fn chunks_wait_for_room_in_the_queue_even_if_callers_are_gone(place: Place) {
+        let lab = Lab::new();
+        let chunk = |write: &Write| match write {
+            Write::AppendChunk(append) => append.chunk.value.as_ref().map_or(0, |value| value.len()),
+            _ => 0,
+        };
+        let (faulty, bytes) = holding(place.store(), &lab, chunk);
+        let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
+        soon(engine.start(has_written_much, ()).await.unwrap()).await.unwrap();
+        assert_full(&bytes);
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    // In memory, where a delivery has no read to wait for.
+    async fn deliveries_wait_for_room_in_the_queue_even_if_callers_are_gone() {
+        let lab = Lab::new();
+        let payload = |write: &Write| match write {
+            Write::Create(_) => 1,
+            Write::Deliver(deliver) => deliver.message.body.len(),
+            _ => 0,
+        };
+        let (faulty, bytes) = holding(Arc::new(MemoryStore::new()), &lab, payload);
+        let client = Engine::builder().store(Arc::new(faulty)).connect().await.unwrap();
+        let first = tokio::spawn(client.start(takes, "x".into()).into_future());
+        lab.executed("held", 1).await;
+        let large = "x".repeat(PAYLOAD);
+        queue_and_drop((0..PAYLOADS).map(|_| client.resume_hook("nobody", &large).into_future()));
+        lab.open_gate("commit");
+        soon(first).await.unwrap().unwrap();
+        soon(client.start(takes, "x".into())).await.unwrap();
+        assert_full(&bytes);
     }
 }
 

@@ -226,6 +226,60 @@ on_each_store! {
         }
     }
 
+    async fn a_callback_that_does_not_return_is_called_again_after_45_seconds(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
+        let noting = lab.clone();
+        let hangs_once = move |run: RunInfo| {
+            let hangs = noting.note(&format!("{} begins", run.id)) == 1 && &*run.id == "a";
+            async move { if hangs { std::future::pending().await } else { Ok(()) } }
+        };
+        let engine = place.builder_at(&lab, &clock).on_completed(hangs_once).on_completed(noted(&lab)).open().await.unwrap();
+        engine.start(ends, 0).id("a").await.unwrap();
+        soon(lab.executed("a begins", 1)).await;
+        clock.pass(44_900);
+        // A later end is notified meanwhile: the first call has not returned.
+        engine.start(ends, 0).id("b").await.unwrap();
+        soon(lab.executed("b completed", 1)).await;
+        assert_eq!(lab.count("a begins"), 1);
+        clock.pass(100);
+        soon(async {
+            while lab.count("a begins") < 2 {
+                tokio::task::yield_now().await;
+                clock.pass(10);
+            }
+        })
+        .await;
+        no_notices_are_left(&place).await;
+        assert_eq!((lab.count("a begins"), lab.count("a completed")), (2, 1));
+    }
+
+    async fn a_notice_that_a_dead_engine_has_claimed_is_free_after_60_seconds(place: Place) {
+        let (lab, asked, clock) = (Lab::new(), Lab::new(), ManualClock::at(1_000_000));
+        let noting = asked.clone();
+        let never = move |_: RunInfo| {
+            noting.note("asked");
+            std::future::pending::<Result<()>>()
+        };
+        let engine = place.builder_at(&lab, &clock).on_completed(never).open().await.unwrap();
+        engine.start(ends, 0).id("a").await.unwrap();
+        soon(asked.executed("asked", 1)).await;
+        drop(engine);
+        clock.pass(60_000);
+        let store = place.store();
+        while store.acquire(1).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let _heir = with_all_callbacks(place.builder_at(&lab, &clock), &lab).open().await.unwrap();
+        soon(async {
+            while lab.count("a completed") == 0 {
+                tokio::task::yield_now().await;
+                clock.pass(1);
+            }
+        })
+        .await;
+        no_notices_are_left(&place).await;
+    }
+
     async fn of_several_engines_one_calls_the_callbacks_for_an_end(place: Place) {
         let lab = Lab::new();
         let open = || with_all_callbacks(place.builder(&lab), &lab).open();

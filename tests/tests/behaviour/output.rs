@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use futures::TryStreamExt;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
-use workflow_runtime::{Code, Error, OutputChunk, Result, hook, step, workflow, writer};
+use workflow_runtime::store::Write;
+use workflow_runtime::{Code, Engine, Error, OutputChunk, Result, hook, step, workflow, writer};
 
-use crate::support::{Lab, soon};
+use crate::support::{Faulty, Lab, When, soon};
 
 #[step(retries = 1, backoff = "0ms..0ms")]
 async fn tells(#[resource] lab: &Lab, stream: String, count: u32) -> Result<u32> {
@@ -84,6 +85,24 @@ on_each_store! {
         assert!(first.step.ends_with("::tells"));
         assert_eq!((first.attempt, first.index), (1, 1));
         assert_eq!(first.get::<String>().unwrap_err().code(), Code::Payload);
+    }
+
+    async fn output_writer_takes_a_chunk_in_doubt_once(place: Place) {
+        let store = Faulty::new(place.store());
+        let faults = Mutex::new(vec![When::CommittedButInDoubt, When::LostAndInDoubt, When::Refused]);
+        store.plan(move |group| {
+            let writes = group.iter().any(|write| matches!(write, Write::AppendChunk(_)));
+            writes.then(|| faults.lock().unwrap().pop()).flatten()
+        });
+        let engine = Engine::builder().store(Arc::new(store)).resource(Lab::new()).open().await.unwrap();
+        let taken = Taken::default();
+        let takes = taken.clone();
+        let start = engine.start(one_stream, ("log".into(), 5));
+        let run = start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+        soon(&run).await.unwrap();
+        assert_eq!(taken.of("log"), [0, 1, 2, 3, 4]);
+        let chunks: Vec<u32> = run.stream::<u32>("log").map_ok(|chunk| chunk.value).try_collect().await.unwrap();
+        assert_eq!(chunks, [99, 0, 1, 2, 3, 4]);
     }
 
     async fn output_writer_takes_the_streams_of_parallel_steps(place: Place) {

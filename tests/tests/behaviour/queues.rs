@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Chunk, Client, Code, Engine, Error, Failure, Result, Run, Status, heartbeat, hook, step, step_info, suspend,
+    Chunk, Client, Code, Engine, Error, Failure, Result, Run, Status, heartbeat, hook, sleep, step, step_info, suspend,
     timeout, workflow, writer,
 };
 
@@ -32,6 +32,49 @@ impl Failure for Broken {
     fn is_fatal(&self) -> bool {
         matches!(self, Broken::Burnt { .. })
     }
+}
+
+/// A place of a queue that an attempt occupies until this is dropped.
+struct Occupied(Lab);
+
+impl Occupied {
+    fn by_attempt(lab: &Lab) -> Self {
+        lab.note("begins");
+        Occupied(lab.clone())
+    }
+
+    /// The greatest number of attempts at a time.
+    fn most(lab: &Lab) -> usize {
+        let (mut now, mut most) = (0, 0);
+        for note in lab.notes() {
+            match &*note {
+                "begins" => now += 1,
+                "ends" => now -= 1,
+                _ => {}
+            }
+            most = most.max(now);
+        }
+        most
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.note("ends");
+    }
+}
+
+#[step(queue = "gpu")]
+async fn occupies(#[resource] lab: &Lab, name: String) -> Result<()> {
+    let _place = Occupied::by_attempt(lab);
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(())
+}
+
+#[workflow]
+async fn one_place(name: String) -> Result<()> {
+    occupies(name).await
 }
 
 #[step(queue = "gpu")]
@@ -74,6 +117,7 @@ async fn falls_silent(#[resource] lab: &Lab, beats: usize) -> Result<usize> {
 
 #[step(queue = "gpu", retries = 1, backoff = "3600s..3600s")]
 async fn fails_first(#[resource] lab: &Lab) -> Result<()> {
+    let _place = Occupied::by_attempt(lab);
     match lab.note("fails first") {
         1 => Err(Error::retry_after(Duration::from_secs(3600))),
         _ => Ok(()),
@@ -82,6 +126,7 @@ async fn fails_first(#[resource] lab: &Lab) -> Result<()> {
 
 #[step(queue = "gpu")]
 async fn asks(#[resource] lab: &Lab) -> Result<u32> {
+    let _place = Occupied::by_attempt(lab);
     lab.note("asks");
     suspend(&"how many?".to_owned()).label("asks").await
 }
@@ -100,6 +145,24 @@ async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
 #[workflow]
 async fn one(name: String) -> Result<String> {
     render(name).await
+}
+
+#[workflow]
+async fn writes() -> Result<()> {
+    writer::<u32>("written").write(&1).await
+}
+
+#[workflow]
+async fn naps() -> Result<()> {
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// Passes a second, with a run that has to be claimed for it.
+async fn due_again(engine: &Engine, clock: &ManualClock) {
+    let run = engine.start(naps, ()).await.unwrap();
+    clock.pass(1_000);
+    soon(run).await.unwrap();
 }
 
 #[workflow]
@@ -213,19 +276,21 @@ on_each_store! {
         let first = engine.start(two_attempts, ()).await.unwrap();
         soon(lab.executed("fails first", 1)).await;
         lab.open_gate("cat");
-        let second = engine.start(one, "cat".into()).await.unwrap();
+        let second = engine.start(one_place, "cat".into()).await.unwrap();
         soon(&second).await.unwrap();
         // The step waits in the queue again when its backoff is over.
-        let third = engine.start(one, "dog".into()).await.unwrap();
+        let third = engine.start(one_place, "dog".into()).await.unwrap();
         soon(lab.executed("dog", 1)).await;
         clock.set(1_000_000 + 3_600_000);
-        let fourth = engine.start(one, "cat".into()).await.unwrap();
+        let fourth = engine.start(one_place, "cat".into()).await.unwrap();
+        // The engine looks for due runs again, and would find the step.
+        due_again(&engine, &clock).await;
         assert_eq!(lab.count("fails first"), 1);
         lab.open_gate("dog");
         soon(&third).await.unwrap();
         soon(&first).await.unwrap();
         soon(&fourth).await.unwrap();
-        assert_eq!(lab.count("fails first"), 2);
+        assert_eq!((lab.count("fails first"), Occupied::most(&lab)), (2, 1));
     }
 
     async fn a_suspended_step_frees_its_place_in_the_queue(place: Place) {
@@ -233,7 +298,7 @@ on_each_store! {
         let engine = place.builder(&lab).queue("gpu", 1).replay_every_turn().open().await.unwrap();
         let first = engine.start(asked, ()).id("run").await.unwrap();
         soon(lab.executed("asks", 1)).await;
-        let second = engine.start(one, "cat".into()).await.unwrap();
+        let second = engine.start(one_place, "cat".into()).await.unwrap();
         soon(lab.executed("cat", 1)).await;
         // The step waits in the queue again when it is resumed.
         soon(async {
@@ -242,10 +307,12 @@ on_each_store! {
             }
         })
         .await;
+        // The store has the answer, and the engine has seen it when it executes a run that was started since.
+        soon(engine.start(writes, ()).await.unwrap()).await.unwrap();
         assert_eq!(lab.count("asks"), 1);
         lab.open_gate("cat");
         soon(&second).await.unwrap();
-        assert_eq!((soon(&first).await.unwrap(), lab.count("asks")), (7, 2));
+        assert_eq!((soon(&first).await.unwrap(), lab.count("asks"), Occupied::most(&lab)), (7, 2, 1));
     }
 
     async fn steps_of_queues_have_retries_and_typed_errors(place: Place) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use workflow_runtime::{Code, Error, Result, Run, cancellation, finish, sleep, spawn, step, suspend, workflow};
 
-use crate::support::{Lab, Place, recorded, soon};
+use crate::support::{Lab, ManualClock, Place, recorded, soon};
 
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -83,6 +83,35 @@ async fn parts(#[resource] lab: &Lab, how: String) -> Result<String> {
 async fn reserves_and_parts(how: String) -> Result<()> {
     does("reserve".into()).rollback(undoes).await?;
     parts(how).rollback(undoes).await?;
+    Ok(())
+}
+
+#[step(retries = 0)]
+fn blocks(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("begins {name}"));
+    futures::executor::block_on(lab.pass_gate(&name));
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[workflow]
+async fn reserves_and_blocks() -> Result<()> {
+    does("reserve".into()).rollback(undoes).await?;
+    tokio::try_join!(blocks("charge".into()).rollback(undoes), fails_when("fail".into()))?;
+    Ok(())
+}
+
+#[step(retries = 0, timeout = "5s")]
+async fn bounded(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("begins {name}"));
+    lab.pass_gate(&name).await;
+    Ok(name)
+}
+
+#[workflow]
+async fn reserves_and_hangs() -> Result<()> {
+    does("reserve".into()).rollback(undoes).await?;
+    tokio::try_join!(bounded("charge".into()).rollback(undoes), fails_when("fail".into()))?;
     Ok(())
 }
 
@@ -229,6 +258,53 @@ on_each_store! {
         lab.open_gate("charge");
         assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
         assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+    }
+
+    async fn a_blocking_step_running_at_the_failure_is_undone_first(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(reserves_and_blocks, ()).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        lab.open_gate("fail");
+        recorded(&place, "r", "unwinds").await;
+        assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
+        lab.open_gate("charge");
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+    }
+
+    async fn the_timeout_of_a_running_step_ends_the_wait_before_a_rollback(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
+        let engine = place.builder_at(&lab, &clock).open().await.unwrap();
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(reserves_and_hangs, ()).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        lab.open_gate("fail");
+        recorded(&place, "r", "unwinds").await;
+        clock.pass(4_000);
+        assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
+        clock.pass(1_000);
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(undone(&lab), ["undoes reserve"], "the attempt that timed out has no result to undo");
+    }
+
+    async fn a_step_running_at_the_failure_is_undone_also_after_a_crash(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(reserves_and_charges, ()).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        lab.open_gate("fail");
+        recorded(&place, "r", "unwinds").await;
+        drop((run, engine));
+        let engine = place.open(&lab).await;
+        soon(lab.executed("begins charge", 2)).await;
+        assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
+        lab.open_gate("charge");
+        let run: Run<()> = engine.get_run("r");
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(undone(&lab), ["undoes charge", "undoes reserve"]);
     }
 
     async fn a_cancel_waits_for_running_steps_and_a_second_cancel_changes_nothing(place: Place) {

@@ -10,8 +10,10 @@ mod parked;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use tempfile::TempDir;
 use workflow_harness::{postgres, wait};
+use workflow_runtime::Error;
 use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_tests::samples::{OPENED, POSTGRES, SCHEMA, SQLITE, World};
 
@@ -77,6 +79,43 @@ case! {
             let copy = wait(Copy::postgres(&sample));
             assert_runs_continue(&sample, copy).await;
         }
+    }
+}
+
+/// The version of the tables, and the highest format of a row of a journal.
+fn formats(file: &Path) -> (i64, u32) {
+    let connection = Connection::open(file).expect("the file opens");
+    let version = connection.query_row("SELECT version FROM meta", (), |row| row.get(0)).expect("there is a version");
+    let format = connection.query_row("SELECT coalesce(max(format), 0) FROM journal", (), |row| row.get(0));
+    (version, format.expect("the journal is readable"))
+}
+
+case! {
+    #[threads]
+    async fn a_sample_has_the_newest_tables_and_the_newest_rows() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        let kept: Vec<_> = samples().iter().enumerate().map(|(number, sample)| {
+            let copy = at(&format!("{number}.db"));
+            std::fs::copy(sample.join(SQLITE), &copy).expect("the file is copied");
+            formats(&copy)
+        }).collect();
+        drop(SqliteStore::open(at("new.db"), Synchronous::Normal).expect("a file is created"));
+        let newest = formats(&at("new.db")).0;
+        assert!(kept.iter().any(|(version, _)| *version == newest), "no sample has tables of version {newest}: {kept:?}");
+        // The error of a row of a later format names the newest one.
+        let connection = Connection::open(at("0.db")).expect("the file opens");
+        connection.execute("UPDATE journal SET format = 1000000", ()).expect("the rows are changed");
+        drop(connection);
+        let store = SqliteStore::open(at("0.db"), Synchronous::Normal).expect("the file opens");
+        let world = World::at(OPENED);
+        let client = world.builder(Arc::new(store)).connect().await.expect("a client connects");
+        let run = client.get_run::<serde_json::Value, Error>("completed");
+        let error = run.steps().await.expect_err("the rows are of a later build");
+        let text = format!("{error:?}");
+        let newest = text.split("a format up to ").nth(1).expect("the error names the newest format");
+        let newest: u32 = newest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().expect("a number");
+        assert!(kept.iter().any(|(_, format)| *format == newest), "no sample has rows of format {newest}: {kept:?}");
     }
 }
 

@@ -65,11 +65,11 @@ impl AttemptWriter {
         let bytes = write.chunk.value.as_ref().map_or(0, |value| value.len());
         let sent = Sent { run, what: "a chunk of a stream", owner: Some(write.owner) };
         let sent = resend::until_taken(engine, sent, || async {
-            let _room = engine.batcher.room(bytes).await;
+            let room = engine.batcher.room(bytes).await;
             // Queued before the turn that settles the attempt, or not at all.
             let queued = self.life.before_its_end(|| {
                 self.live.attempt_writes(self.op, self.attempt);
-                engine.batcher.send(write.clone())
+                engine.batcher.send_in(room, write.clone())
             });
             match queued {
                 Some(queued) => queued.await.map(Some),

@@ -206,13 +206,11 @@ impl PendingOperations {
             Command::Child { op, detached: true, own: Some(_), .. } => (*op, Work::Start),
             Command::Watch { op, run } => (*op, Work::Run { run: run.to_string() }),
             Command::Cancel { op } => {
-                match self.open.remove(op) {
-                    Some(pending) if matches!(&pending.work, Work::Step(step) if step.has_rollback) => {
-                        if pending.delivery < self.deliveries {
-                            self.dropped.insert(*op, pending);
-                        }
-                    }
-                    Some(Pending { work: Work::Child { run, .. }, .. }) => drop(self.dropped_children.insert(run)),
+                let Some(pending) = self.open.remove(op) else { return };
+                let is_begun = pending.delivery < self.deliveries;
+                match &pending.work {
+                    Work::Step(step) if step.has_rollback && is_begun => drop(self.dropped.insert(*op, pending)),
+                    Work::Child { run, .. } => drop(self.dropped_children.insert(run.clone())),
                     _ => {}
                 }
                 return;

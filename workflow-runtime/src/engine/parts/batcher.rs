@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::home::Home;
 use super::right::Right;
 use super::telemetry::Metrics;
-use super::write_queue::{Answered, Queue, Queued, Receiver};
+use super::write_queue::{Answered, Queue, Queued, Receiver, Room};
 use crate::environment::Environment;
 use crate::error::{Code, Error};
 use crate::limits::{
@@ -30,7 +30,7 @@ pub struct Batcher {
     queue: Arc<Queue>,
     ended: watch::Receiver<()>,
     /// The bytes that may be queued by callers that wait for room.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// The store, if a driver may commit directly.
     direct: Option<Arc<dyn Store>>,
     metrics: Metrics,
@@ -72,28 +72,36 @@ impl Batcher {
         } else {
             tokio::spawn(home.watch(batches));
         }
-        let room = Semaphore::new(QUEUE_BYTES_MAX);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         Ok(Batcher { queue, ended, room, direct, metrics, home })
     }
 
-    /// Waits until a write of this size has room in the queue. The permit holds the room; drop it once the store has
-    /// answered. A closed batcher returns `None` at once.
-    pub async fn room(&self, payload_bytes: usize) -> Option<SemaphorePermit<'_>> {
+    /// Waits until a write of this size has room in the queue. A closed batcher returns `None` at once.
+    pub async fn room(&self, payload_bytes: usize) -> Option<Room> {
         let bytes = payload_bytes.min(QUEUE_BYTES_MAX);
-        self.room.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
+        self.room.clone().acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
     }
 
     /// Queues a write of a user once the queue has room for it.
     pub async fn send_when_room<R: Request>(&self, request: R) -> Result<R::Answer, Failed> {
         let write = request.into();
-        let _room = self.room(write.payload_bytes()).await;
-        let answer = self.send(write).await?;
+        let room = self.room(write.payload_bytes()).await;
+        let answer = self.send_in(room, write).await?;
         R::answer(answer).ok_or_else(misanswered)
     }
 
     /// Queues a write. The order of the calls is the order of the writes.
     pub fn send<R: Request>(&self, request: R) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
-        let reply = self.queue.enter(request.into());
+        self.send_in(None, request)
+    }
+
+    /// Like [`send`](Batcher::send), in the [room](Batcher::room) of the write.
+    pub fn send_in<R: Request>(
+        &self,
+        room: Option<Room>,
+        request: R,
+    ) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
+        let reply = self.queue.enter(request.into(), room);
         let home = self.home.clone();
         async move { answer::<R>(reply, &home).await }
     }
@@ -121,7 +129,7 @@ impl Batcher {
             // Sent again below, as after any doubt: the store recognises a turn that was committed after all.
             return self.send(turn.clone()).await.map(notified_after_all);
         }
-        answer::<Turn>(self.queue.enter(Write::Turn(turn.clone())), &self.home).await
+        answer::<Turn>(self.queue.enter(Write::Turn(turn.clone()), None), &self.home).await
     }
 
     /// Accepts no more writes; queued writes are committed.

@@ -2,18 +2,28 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::store::{Answer, Failed, Write};
 
 /// The answer to a write.
 pub type Answered = Result<Answer, Failed>;
 
-/// Writes, each with the sender of its reply.
+/// Room for a write in the queue.
+pub type Room = OwnedSemaphorePermit;
+
+/// Where the answer to a write goes.
+pub struct Reply {
+    to: oneshot::Sender<Answered>,
+    /// Held until the store has answered, also if the caller is gone.
+    _room: Option<Room>,
+}
+
+/// Writes, each with its reply.
 #[derive(Default)]
 pub struct Queued {
     pub writes: Vec<Write>,
-    pub replies: Vec<oneshot::Sender<Answered>>,
+    pub replies: Vec<Reply>,
 }
 
 impl Queued {
@@ -88,15 +98,15 @@ impl Queue {
     }
 
     /// Adds a write, and returns its reply; `None` if the queue is closed. The order of the calls is the order of the writes.
-    pub fn enter(&self, write: Write) -> Option<oneshot::Receiver<Answered>> {
-        let (reply, answer) = oneshot::channel();
+    pub fn enter(&self, write: Write, room: Option<Room>) -> Option<oneshot::Receiver<Answered>> {
+        let (to, answer) = oneshot::channel();
         let mut state = self.state();
         if state.is_closed {
             return None;
         }
         state.in_flight += 1;
         state.queued.writes.push(write);
-        state.queued.replies.push(reply);
+        state.queued.replies.push(Reply { to, _room: room });
         let is_first = state.queued.len() == 1;
         drop(state);
         if is_first {
@@ -152,11 +162,11 @@ impl Receiver {
     }
 
     /// Replies to the senders of a group.
-    pub fn reply(&self, replies: Vec<oneshot::Sender<Answered>>, answers: impl IntoIterator<Item = Answered>) {
+    pub fn reply(&self, replies: Vec<Reply>, answers: impl IntoIterator<Item = Answered>) {
         // First: a run that is woken may commit its next turn directly.
         self.0.answered(replies.len());
         for (reply, answer) in replies.into_iter().zip(answers) {
-            let _ = reply.send(answer);
+            let _ = reply.to.send(answer);
         }
     }
 }
