@@ -260,11 +260,7 @@ pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static
 
 /// The payload of the last suspension of the current step, if it was resumed since.
 pub(crate) fn last_payload() -> Option<Payload> {
-    // Like `step_info`, not in a workflow.
-    if replay::current().is_some() {
-        return None;
-    }
-    SCOPE.try_with(|scope| scope.last_payload.clone()).ok().flatten()
+    of_attempt(|scope| scope.last_payload.clone()).flatten()
 }
 
 /// Ends the run of the current step with a result. `None` outside a step, and an error in a step
