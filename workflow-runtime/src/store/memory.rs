@@ -1,9 +1,9 @@
 //! An in-memory store, for tests and for runs that need not outlive the process.
 
-#[cfg(feature = "testing")]
 mod parked;
 mod rows;
 mod run;
+#[cfg(feature = "testing")]
 mod snapshots;
 mod state;
 mod workers;

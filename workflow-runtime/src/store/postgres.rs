@@ -22,11 +22,14 @@ mod messages;
 mod notes;
 mod notices;
 mod options;
+mod place;
 mod read;
 mod removal;
 mod roster;
 mod schema;
 mod segments;
+mod shared;
+mod signals;
 mod streams;
 mod tables;
 mod tls;
@@ -35,29 +38,27 @@ mod transactions;
 mod turns;
 mod verified;
 mod watching;
+mod work;
 mod workers;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use tokio::task::{AbortHandle, JoinHandle};
 
-use self::commit::Ours;
 use self::db::{Db, Text, args};
 use self::fault::Fault;
-use self::listen::Signals;
 pub use self::options::PostgresOptions;
+use self::shared::Shared;
+use self::signals::{Signals, Watching};
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
-use self::verified::Verified;
-use self::watching::Watching;
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
-    Follow, Followed, Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position,
+    Follow, Followed, Following, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position,
     Registration, RunKey, RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::{Environment, System};
@@ -93,62 +94,6 @@ SELECT pg_notify($4, $5 || ' t' || key || '.' || owner)::text FROM marked WHERE 
 /// ```
 pub struct PostgresStore {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    db: Db,
-    /// The prefix of this store's notifications, by which it recognises its own.
-    tag: Arc<str>,
-    /// The owner numbers of the workers that are registered through this store.
-    owners: Mutex<Arc<[i64]>>,
-    verified: Arc<Verified>,
-    signals: Signals,
-    watching: Watching,
-    /// The sequences of the inbox messages that [`news`](Store::news) has reported and that still exist.
-    reported: Mutex<HashSet<i64>>,
-    /// Whether the database failed to answer a lease request: workers that are late as well are then not presumed dead.
-    interrupted: AtomicBool,
-    /// Leases that are being given up.
-    giving_up: Mutex<Vec<JoinHandle<()>>>,
-    listener: Mutex<Option<AbortHandle>>,
-}
-
-impl Shared {
-    fn owners(&self) -> Arc<[i64]> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn change_owners(&self, change: impl FnOnce(&mut BTreeSet<i64>)) {
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = owners.iter().copied().collect();
-        change(&mut changed);
-        *owners = changed.into_iter().collect();
-    }
-
-    fn giving_up(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.giving_up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Resolves when the leases that were dropped before have been given up.
-    async fn given_up(&self) {
-        let giving_up = std::mem::take(&mut *self.giving_up());
-        for lease in giving_up {
-            let _ = lease.await;
-        }
-    }
-
-    fn ours(&self) -> Ours {
-        Ours { tag: self.tag.clone(), owners: self.owners(), verified: self.verified.clone() }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let listener = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(listener) = listener {
-            listener.abort();
-        }
-    }
 }
 
 impl PostgresStore {
@@ -236,10 +181,6 @@ async fn prepare(db: &Db, may_migrate: bool) -> Result<(), (Fault, &'static str)
         session.spoil();
         (fault, "read the server's clock")
     })
-}
-
-fn time(time: u64) -> i64 {
-    time.min(NEVER).cast_signed()
 }
 
 impl Store for PostgresStore {

@@ -1,10 +1,10 @@
 //! Claims and releases of runs, and what is due.
 
-use super::commit::{Ours, Work};
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
+use super::read::time;
 use super::read::{get, numbers, run_columns, run_row, texts};
-use super::time;
+use super::work::{Ours, Work};
 use crate::error::Error;
 use crate::store::{Claim, ClaimAnswer, Claimable, Fence, Refused, ReleaseAnswer, RunKey, RunRow, Unstick};
 

@@ -5,7 +5,6 @@
 //! side, each of which is committed or refused by itself. Any other group is a transaction, which first locks all runs that
 //! it concerns, in the order of their keys.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::creates::Made;
@@ -15,50 +14,18 @@ use super::locks::lock;
 use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
-use super::verified::{Parts, Verified};
+use super::verified::Parts;
+use super::work::{Ours, Work};
 use super::{claims, creates, effects, ends, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
-    About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Failed, First, JournalRow, Message, NewRun,
-    Noticed, Release, Reopen, RowChange, RunKey, SendMessage, SendMessageAnswer, Turn, TurnAnswer, UnstickRun,
-    UnstickRunAnswer, Write,
+    Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Failed, First, JournalRow, Message, NewRun, Noticed,
+    Release, Reopen, RowChange, RunKey, SendMessage, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// How often, at most, a transaction is sent that the database rolls back because of other transactions.
 const ATTEMPTS: u32 = 8;
-
-/// The store that commits.
-pub(super) struct Ours {
-    /// The prefix of this store's notifications, by which it recognises its own.
-    pub tag: Arc<str>,
-    /// The owner numbers of the workers that are registered through this store.
-    pub owners: Arc<[i64]>,
-    pub verified: Arc<Verified>,
-}
-
-/// A transaction in progress.
-pub(super) struct Work<'w, 'd> {
-    pub session: &'w Session<'d>,
-    pub ours: &'w Ours,
-    pub notes: Notes,
-}
-
-impl Work<'_, '_> {
-    /// Puts a message into a run's inbox, unless its dedupe key is known, and makes the run due.
-    pub async fn receive(&mut self, run: RunKey, message: &Message, about: Option<&About>) -> Result<()> {
-        messages::receive(self.session, self.ours, &mut self.notes, run, message, about).await
-    }
-
-    pub async fn send_message(&mut self, run: &str, message: &Message, unstick: bool) -> Result<SendMessageAnswer> {
-        let sent = messages::send(self.session, self.ours, &[(run, message)], Some(&mut self.notes)).await?;
-        let Some((outcome, key)) = sent.into_iter().next() else { return Ok(SendMessageAnswer::Unknown) };
-        if let Some(key) = key.filter(|_| unstick) {
-            claims::unstick_one(self, key).await?;
-        }
-        Ok(outcome)
-    }
-}
 
 /// Why a group was not committed, and whether it may have been.
 struct Undone {

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::commit::{Ours, Work};
 use super::db::{Session, Text, args};
 use super::fault::Result;
-use super::read::{self, get, text};
+use super::place::Place;
+use super::read::{self, get, text, time};
 use super::turns::{self, Errors};
-use super::verified::Place;
-use super::{messages, removal, schema, time};
+use super::work::{Ours, Work};
+use super::{messages, removal, schema};
 use crate::store::{
     CreateAnswer, Fence, First, JournalRow, Message, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
     Status,

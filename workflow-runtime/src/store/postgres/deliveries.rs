@@ -5,8 +5,8 @@
 
 use super::db::{Db, Session, Text, args};
 use super::fault::{Fault, Result};
+use super::read::time;
 use super::read::{self, get, number};
-use super::time;
 use crate::error::Error;
 use crate::store::tokens::Before;
 use crate::store::{Deliver, DeliveryRow, Keep, NEVER, RunKey};
@@ -112,7 +112,7 @@ pub(super) async fn clean_messages(session: &Session<'_>, before: u64, most: usi
 }
 
 async fn count(session: &Session<'_>, sql: &'static str, time: u64, most: usize) -> Result<usize> {
-    let late = session.query_opt(sql, args![INT8: super::time(time), INT8: read::rows(most)]).await?;
+    let late = session.query_opt(sql, args![INT8: super::read::time(time), INT8: read::rows(most)]).await?;
     let late = late.map_or(Ok(0), |row| number(&row, 0))?;
     Ok(usize::try_from(late).unwrap_or(usize::MAX))
 }

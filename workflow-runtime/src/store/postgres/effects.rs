@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::commit::Work;
 use super::creates::{self, Made};
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
 use super::notices;
 use super::read::{self, get, number, text};
 use super::tokens;
+use super::work::Work;
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{

@@ -1,165 +1,23 @@
 //! Changes that other processes make: received by LISTEN, or polled for.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::db::args;
 use super::fault::{Fault, Result};
 use super::read::get;
-use super::{Shared, watching};
-use crate::store as runs;
-use crate::store::{Following, RunKey};
+use super::shared::Shared;
+use super::watching;
 
 /// How long the store waits to receive its own notification.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first and the longest pause between attempts to listen again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// Notifications that were received, and that no caller has read yet.
-#[derive(Default)]
-pub(super) struct Signals {
-    changed: AtomicBool,
-    waking: Notify,
-    listening: AtomicBool,
-    followed: Arc<Mutex<Followed>>,
-    /// When to poll next while notifications cannot be received. It is stored here because callers wait for a change for
-    /// short times, again and again: each wait would restart the interval.
-    next_look: Mutex<Option<Instant>>,
-}
-
-#[derive(Default)]
-struct Followed {
-    /// The followed runs, each with its id and its number of subscriptions.
-    runs: HashMap<RunKey, (Arc<str>, usize)>,
-    /// The followed runs for which a notification was received.
-    heard: BTreeSet<Arc<str>>,
-    /// Whether any of the followed runs may have changed.
-    all: bool,
-}
-
-/// A subscription to the notifications of a run.
-pub(super) struct Subscription {
-    followed: Arc<Mutex<Followed>>,
-    run: RunKey,
-}
-
-impl Following for Subscription {}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut run) = followed.runs.entry(self.run) {
-            run.get_mut().1 -= 1;
-            if run.get().1 == 0 {
-                run.remove();
-            }
-        }
-    }
-}
-
-impl Signals {
-    fn followed(&self) -> MutexGuard<'_, Followed> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Records that something may have changed.
-    pub fn changed(&self) {
-        self.changed.store(true, Ordering::Release);
-        self.waking.notify_one();
-    }
-
-    /// Records that any run may have changed.
-    pub fn anything(&self) {
-        self.followed().all = true;
-        self.changed();
-    }
-
-    /// Subscribes to a run, until the subscription is dropped.
-    pub fn follow(&self, run: RunKey, id: &Arc<str>) -> Subscription {
-        self.followed().runs.entry(run).or_insert_with(|| (id.clone(), 0)).1 += 1;
-        Subscription { followed: self.followed.clone(), run }
-    }
-
-    /// When to poll next; `None` while notifications can be received.
-    fn next_look(&self, poll: Duration) -> Option<Instant> {
-        if self.listening.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(*next.get_or_insert_with(|| Instant::now() + poll))
-    }
-
-    /// Polls if it is time: reports that anything may have changed.
-    fn look_in_time(&self, poll: Duration) {
-        if self.next_look(poll).is_some_and(|next| next <= Instant::now()) {
-            *self.next_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + poll);
-            self.anything();
-        }
-    }
-
-    /// Returns the followed runs that may have changed since the last call.
-    pub fn take_followed(&self, poll: Duration) -> runs::Followed {
-        // Polls here too: a caller that always has other work never waits in `changing`.
-        self.look_in_time(poll);
-        let mut followed = self.followed();
-        let heard = std::mem::take(&mut followed.heard);
-        match std::mem::take(&mut followed.all) {
-            true => runs::Followed::Any,
-            false => runs::Followed::Runs(heard.into_iter().collect()),
-        }
-    }
-
-    /// Resolves when something has changed, or may have.
-    pub async fn changing(&self, poll: Duration) {
-        loop {
-            self.look_in_time(poll);
-            if self.changed.swap(false, Ordering::AcqRel) {
-                return;
-            }
-            match self.next_look(poll) {
-                None => self.waking.notified().await,
-                Some(next) => tokio::select! {
-                    biased;
-                    () = self.waking.notified() => {}
-                    () = tokio::time::sleep_until(next) => {}
-                },
-            }
-        }
-    }
-
-    /// Handles a notification of another store.
-    fn hear(&self, words: &str, ours: impl Fn(i64) -> bool) {
-        let mut concerns = false;
-        for word in words.split(' ') {
-            let number = || word.get(1..).and_then(|number| number.parse::<i64>().ok());
-            match word.as_bytes().first() {
-                Some(b'd') => concerns = true,
-                Some(b'h') => concerns |= number().is_some_and(&ours),
-                Some(b'a') => {
-                    let mut followed = self.followed();
-                    if let Some(id) = number().and_then(|run| followed.runs.get(&run).map(|(id, _)| id.clone())) {
-                        followed.heard.insert(id);
-                        concerns = true;
-                    }
-                }
-                // The echo test of another store, or a word that is not for followers.
-                Some(b't' | b'?') => {}
-                _ => self.anything(),
-            }
-        }
-        if concerns {
-            self.changed();
-        }
-    }
-}
 
 /// A connection that listens.
 struct Listener {

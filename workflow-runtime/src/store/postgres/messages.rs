@@ -1,11 +1,12 @@
 //! Inbox messages, and how they are put into inboxes.
 
-use super::commit::Ours;
+use super::claims;
 use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::notes::Notes;
 use super::read::{self, get};
 use super::schema;
+use super::work::{Ours, Work};
 use crate::store::{About, Message, RunKey, SendMessageAnswer};
 
 /// Puts messages into the inboxes of different runs, given by ids or by keys, and makes the runs due. Sequences are drawn
@@ -188,4 +189,20 @@ pub(super) async fn is_known(session: &Session<'_>, run: RunKey, message: &Messa
     let Some(key) = key(message) else { return Ok(false) };
     let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
     Ok(session.query_opt(sql, args![INT8: run, TEXT: key]).await?.is_some())
+}
+
+impl Work<'_, '_> {
+    /// Puts a message into a run's inbox, unless its dedupe key is known, and makes the run due.
+    pub async fn receive(&mut self, run: RunKey, message: &Message, about: Option<&About>) -> Result<()> {
+        receive(self.session, self.ours, &mut self.notes, run, message, about).await
+    }
+
+    pub async fn send_message(&mut self, run: &str, message: &Message, unstick: bool) -> Result<SendMessageAnswer> {
+        let sent = send(self.session, self.ours, &[(run, message)], Some(&mut self.notes)).await?;
+        let Some((outcome, key)) = sent.into_iter().next() else { return Ok(SendMessageAnswer::Unknown) };
+        if let Some(key) = key.filter(|_| unstick) {
+            claims::unstick_one(self, key).await?;
+        }
+        Ok(outcome)
+    }
 }

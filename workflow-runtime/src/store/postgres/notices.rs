@@ -1,10 +1,10 @@
 //! Notices of runs that have reached a status, for callbacks.
 
-use super::commit::Ours;
 use super::db::{Db, Session, args};
 use super::fault::Result;
+use super::read::time;
 use super::read::{self, get, number, run_columns, run_row};
-use super::time;
+use super::work::Ours;
 use crate::error::Error;
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
 use crate::model::Status;

@@ -9,7 +9,7 @@ use super::db::{Db, Plain, Session, Text, args};
 use super::fault::{Fault, Result};
 use crate::error::Error;
 use crate::model::Status;
-use crate::store::{About, Fence, InboxRow, JournalRow, RowError, RunKey, RunRow};
+use crate::store::{About, Fence, InboxRow, JournalRow, NEVER, RowError, RunKey, RunRow};
 
 /// The columns to select for a run. `recoveries` counts only while the journal has not grown since it was last raised.
 macro_rules! run_columns {
@@ -252,4 +252,9 @@ pub(super) async fn inbox(db: &Db, run: RunKey) -> Result<(u64, Vec<InboxRow>), 
 /// A number of rows, in the type of the database.
 pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// A time as it is stored, in milliseconds since 1970.
+pub(super) fn time(time: u64) -> i64 {
+    time.min(NEVER).cast_signed()
 }

@@ -1,10 +1,10 @@
 //! Removal of runs: their own rows at once, the rows that they leave behind in portions.
 
-use super::commit::Work;
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
-use super::read::{self, get, number};
-use super::{deliveries, notices, time, tokens};
+use super::read::{self, get, number, time};
+use super::work::Work;
+use super::{deliveries, notices, tokens};
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{

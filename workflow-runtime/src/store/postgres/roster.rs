@@ -3,12 +3,12 @@
 
 use tokio_postgres::Row;
 
-use super::Shared;
 use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
 use super::notes::Notes;
 use super::read::{get, number, numbers, text, texts};
 use super::schema;
+use super::shared::Shared;
 use crate::error::Error;
 use crate::limits::DRAINED_KEPT;
 use crate::store::{Deploy, DeploymentRow, NewWorker, WorkerRow};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::commit::Work;
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, number, numbers, text, texts};
+use super::work::Work;
 use crate::error::Error;
 use crate::limits::CHUNK_PAGE_BYTES;
 use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use super::commit::Work;
 use super::db::{Session, Text, args};
 use super::deliveries;
 use super::fault::{Fault, Result};
+use super::read::time;
 use super::read::{body, get, number, numbers, small, text, texts};
-use super::time;
+use super::work::Work;
 use crate::store::tokens::{self, Decision, Found, Opening};
 use crate::store::{
     About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Message, NEVER, Open, RunKey, TokenLabel,

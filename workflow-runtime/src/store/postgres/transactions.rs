@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error as SqlError, Row};
 
-use super::Shared;
 use super::connection::Object;
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::messages;
 use super::notes::Notes;
+use super::shared::Shared;
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{Fence, Message, RunKey};

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
-use super::commit::Ours;
 use super::db::{Arg, Session, Text, args};
 use super::fault::Result;
+use super::place::Place;
+use super::read::time;
 use super::read::{get, id};
-use super::time;
-use super::verified::Place;
+use super::work::Ours;
 use crate::model::Status;
 use crate::store::{RowChange, RowError, RunKey, Turn, TurnAnswer};
 

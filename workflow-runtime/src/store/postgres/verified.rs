@@ -23,8 +23,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
+use super::place::Place;
 use super::{ends, turns};
-use crate::store::{Fence, Release, RunKey, Turn, Write};
+use crate::store::{Release, RunKey, Turn, Write};
 
 /// Waits for the statements of an earlier round that are being executed.
 const BEGIN_ROUND: &str = "
@@ -72,28 +73,6 @@ struct Head {
     place: Place,
     /// Whether this store has created it, and has only appended rows since: no other row of the database need concern it.
     is_untied: bool,
-}
-
-/// The position of a verified run: what its next row must have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub fence: Fence,
-    pub generation: u64,
-    pub index: u64,
-}
-
-impl Place {
-    /// The place of a turn's row, if it has one.
-    fn before(turn: &Turn) -> Option<(RunKey, Self)> {
-        let index = turn.row.as_ref()?.index;
-        Some((turn.run, Place { fence: turn.fence, generation: turn.generation, index }))
-    }
-
-    /// The place after a turn that is in the journal, if the turn has a row.
-    pub fn after(turn: &Turn) -> Option<(RunKey, Self)> {
-        let (run, place) = Place::before(turn)?;
-        Some((run, Place { index: place.index + 1, ..place }))
-    }
 }
 
 impl Known {

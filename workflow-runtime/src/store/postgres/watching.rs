@@ -3,16 +3,16 @@
 //! A process that watches announces itself every [`ANNOUNCED`]. Other processes then notify it after their commits, at most once
 //! in [`PAUSE`], until [`WATCHED`] after its last announcement. Earlier versions ignore words that begin with `?`.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Shared;
 use super::db::args;
 use super::fault::Result;
+use super::shared::Shared;
 use crate::store::{Following, Write};
 
 const ANNOUNCED: Duration = Duration::from_secs(30);
@@ -21,24 +21,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The announcement of a process that watches, and the notification that some run has changed.
 const WATCHES: &str = "?watches";
 const CHANGED: &str = "?changed";
-
-#[derive(Default)]
-pub(super) struct Watching {
-    /// How often this process watches.
-    watches: AtomicUsize,
-    /// Until when another process watches.
-    watched: Mutex<Option<Instant>>,
-    /// Whether a run has changed since the last notification, and whether a task sends the next one.
-    has_changed: AtomicBool,
-    is_notifying: AtomicBool,
-}
-
-impl Watching {
-    fn is_watched(&self) -> bool {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.is_some_and(|until| Instant::now() < until)
-    }
-}
 
 /// Lasts as long as this process watches.
 struct Subscription {

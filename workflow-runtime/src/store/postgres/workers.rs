@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
 use super::notes::{FREE, Notes};
 use super::notices;
 use super::read::get;
 use super::schema;
+use super::shared::Shared;
 use crate::boottime;
 use crate::error::Error;
 use crate::failpoint::hit;
