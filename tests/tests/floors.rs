@@ -317,7 +317,7 @@ fn the_parts_of_an_engine_do_not_import_what_uses_them() {
 }
 
 /// The size of the largest circle. Lower it when a circle is broken.
-const CIRCLE_MAX: usize = 16;
+const CIRCLE_MAX: usize = 5;
 
 #[test]
 fn no_circle_inside_a_folder_grows() {

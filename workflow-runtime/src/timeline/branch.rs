@@ -112,6 +112,7 @@ pub(crate) struct Branch {
     /// The run that executes it: a child, or a step of a queue.
     pub run: Option<String>,
     /// Whether it undoes another call: the run was rolling back.
+    #[cfg_attr(not(feature = "web"), expect(dead_code, reason = "the page shows it"))]
     pub undoes: bool,
     pub began: u64,
     pub ended: Option<u64>,

@@ -97,6 +97,7 @@ impl<'a, E: Excerpts> Collector<'a, E> {
     }
 
     /// Whether the window is full and nothing in it is open: later events change nothing but the counts.
+    #[cfg(feature = "web")]
     pub fn is_complete(&self) -> bool {
         self.window.from.is_some() && self.calls.len() >= self.window.most && self.open.is_empty()
     }
