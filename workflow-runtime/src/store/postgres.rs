@@ -13,7 +13,6 @@ mod creates;
 mod db;
 mod deliveries;
 mod effects;
-mod ends;
 mod fault;
 mod listen;
 mod listing;

@@ -14,9 +14,9 @@ use super::locks::lock;
 use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
-use super::verified::Parts;
+use super::verified::Verified;
 use super::work::{Ours, Work};
-use super::{claims, creates, effects, ends, messages, notices, removal, schema, streams, tokens};
+use super::{claims, creates, effects, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
@@ -68,7 +68,7 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 
 /// Sets the answers of the writes that were committed, also if others were not.
 async fn once(db: &Db, ours: &Ours, group: &[Write], answers: &mut [Option<Answer>]) -> Result<(), Undone> {
-    ours.verified.leave(group, false);
+    ours.verified.leave(group);
     if group.iter().any(|write| matches!(write, Write::Claim(Claim { again: true, .. }))) {
         ours.verified.end_round();
     }
@@ -93,10 +93,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write], answers: &mut [Option<Answe
             let sent = Box::pin(alone(&session, ours, segment, answers)).await;
             sent.map_err(|fault| unanswered(&session, fault))?;
         }
-        segments => {
-            ours.verified.leave(group, true);
-            Box::pin(transaction(&session, ours, segments, answers)).await?;
-        }
+        segments => Box::pin(transaction(&session, ours, segments, answers)).await?,
     }
     hit("a group is committed");
     Ok(())
@@ -132,8 +129,8 @@ async fn alone(
     Ok(())
 }
 
-/// Sends new runs and turns as pipelined statements: one for the new runs, one for the rows of verified runs, one for their
-/// ends, and one for the other turns. Each is a commit of its own.
+/// Sends new runs and turns as pipelined statements: one for the new runs, one for the rows of verified runs, and one for the
+/// other turns. Each is a commit of its own.
 async fn plain_rows(
     session: &Session<'_>,
     ours: &Ours,
@@ -141,7 +138,7 @@ async fn plain_rows(
     turns: &[(usize, &Turn)],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
-    let Parts { rows, ends, others } = ours.verified.part(turns);
+    let (rows, others) = ours.verified.part(turns);
     let (owner, runs) = creates.unwrap_or_default();
     let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
     let create = async {
@@ -157,9 +154,7 @@ async fn plain_rows(
             sent => Box::pin(turns::take(session, ours, sent, false)).await,
         }
     };
-    let append = ours.verified.append(session, &rows);
-    let (made, appended, ended, taken) =
-        tokio::join!(biased; create, append, Box::pin(ends::end(session, &ends)), take);
+    let (made, appended, taken) = tokio::join!(biased; create, ours.verified.append(session, &rows), take);
     let (mut faults, mut left) = (Vec::new(), Vec::new());
     match made {
         Ok(made) => {
@@ -170,17 +165,6 @@ async fn plain_rows(
     match appended {
         Ok(true) => rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into())),
         Ok(false) => left.extend(rows.turns),
-        Err(fault) => faults.push(fault),
-    }
-    match ended {
-        Ok(ended) => {
-            for turn in ends.turns {
-                match ended.contains(&turn.1.run) {
-                    true => set(answers, turn.0, TurnAnswer::Committed.into()),
-                    false => left.push(turn),
-                }
-            }
-        }
         Err(fault) => faults.push(fault),
     }
     match taken {

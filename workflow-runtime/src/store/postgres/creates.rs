@@ -198,7 +198,7 @@ pub(super) async fn create(
             }
             _ => None,
         });
-        ours.verified.verify(looked_up, get(row, 2)?, true, verified);
+        ours.verified.verify(looked_up, get(row, 2)?, verified);
     }
     Ok(made)
 }

@@ -11,15 +11,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of a turn's row, if it has one.
-    pub fn before(turn: &Turn) -> Option<(RunKey, Self)> {
-        let index = turn.row.as_ref()?.index;
-        Some((turn.run, Place { fence: turn.fence, generation: turn.generation, index }))
-    }
-
     /// The place after a turn that is in the journal, if the turn has a row.
     pub fn after(turn: &Turn) -> Option<(RunKey, Self)> {
-        let (run, place) = Place::before(turn)?;
-        Some((run, Place { index: place.index + 1, ..place }))
+        let index = turn.row.as_ref()?.index + 1;
+        Some((turn.run, Place { fence: turn.fence, generation: turn.generation, index }))
     }
 }

@@ -219,7 +219,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         let untraced = |turn: &&&Turn| matches!(outcomes.get(&turn.run), Some(Taken::Written { traced: false, .. }));
         let goes_on = |turn: &&&Turn| turn.change.as_ref().is_none_or(|change| !self::ends(change.status));
         let verified = turns.iter().filter(untraced).filter(goes_on);
-        ours.verified.verify(looked_up, get(row, 6)?, false, verified.filter_map(|turn| Place::after(turn)));
+        ours.verified.verify(looked_up, get(row, 6)?, verified.filter_map(|turn| Place::after(turn)));
     }
     settled(session, turns, outcomes).await
 }

@@ -24,7 +24,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::place::Place;
-use super::{ends, turns};
+use super::turns;
 use crate::store::{Release, RunKey, Turn, Write};
 
 /// Waits for the statements of an earlier round that are being executed.
@@ -57,7 +57,7 @@ pub(super) struct Verified {
 struct Known {
     /// The server on which this store is notified of new followers: runs are verified only there.
     heard: Option<SystemTime>,
-    runs: FxHashMap<RunKey, Head>,
+    runs: FxHashMap<RunKey, Place>,
     /// Raised by each event that may end the verification of a run whose look-up is in progress.
     changes: u64,
     /// The rows that are being appended, and earlier ones that a caller waits for.
@@ -66,13 +66,6 @@ struct Known {
     /// The round in which statements are sent, and the round in which the next ones are to be sent.
     round: i64,
     next_round: i64,
-}
-
-/// What is known of a verified run.
-struct Head {
-    place: Place,
-    /// Whether this store has created it, and has only appended rows since: no other row of the database need concern it.
-    is_untied: bool,
 }
 
 impl Known {
@@ -157,12 +150,10 @@ impl Verified {
         known.appended()
     }
 
-    /// Forgets the runs for which a group does more than append rows: it may end or release them. An end is for
-    /// [`part`](Verified::part) to forget, unless the group is a `transaction`.
-    pub fn leave(&self, group: &[Write], transaction: bool) {
-        let stays = |turn: &Turn| turns::is_row(turn) || (ends::is_end(turn) && !transaction);
+    /// Forgets the runs for which a group does more than append rows: it may end or release them.
+    pub fn leave(&self, group: &[Write]) {
         let mut left = group.iter().filter_map(|write| match write {
-            Write::Turn(turn) => (!stays(turn)).then_some(turn.run),
+            Write::Turn(turn) => (!turns::is_row(turn)).then_some(turn.run),
             Write::Release(Release { run, .. }) => Some(*run),
             _ => None,
         });
@@ -180,49 +171,29 @@ impl Verified {
     }
 
     /// Records that these runs are verified if they were looked up on that server and nothing has changed since.
-    pub fn verify(
-        &self,
-        changes: u64,
-        server: Option<SystemTime>,
-        is_untied: bool,
-        runs: impl Iterator<Item = (RunKey, Place)>,
-    ) {
+    pub fn verify(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
         let mut known = self.known();
         if known.changes == changes && server.is_some() && server == known.heard {
-            known.runs.extend(runs.map(|(run, place)| (run, Head { place, is_untied })));
+            known.runs.extend(runs);
         }
     }
 
-    /// Separates the next rows of verified runs, and their ends, from the other turns. The rows and ends are of one owner. The
-    /// places then advance past the rows: if the rows cannot be appended, all runs are forgotten. Runs that end are forgotten.
-    pub fn part<'g>(&self, turns: &[(usize, &'g Turn)]) -> Parts<'g> {
+    /// Separates the next rows of verified runs, all of one owner, from the other turns. The places then advance past
+    /// these rows: if the rows cannot be appended, all runs are forgotten.
+    pub fn part<'g>(&self, turns: &[(usize, &'g Turn)]) -> (Rows<'g>, Placed<'g>) {
         let mut known = self.known();
-        let (mut rows, mut ends, mut others, mut owner) = (Vec::new(), Vec::new(), Vec::new(), None);
-        for &(place, turn) in turns {
-            let next = Place::before(turn);
-            let is_next = |head: &Head| next == Some((turn.run, head.place));
-            let (is_row, is_end) = (turns::is_row(turn), ends::is_end(turn));
-            let parts = match known.runs.get_mut(&turn.run) {
-                Some(head) if is_next(head) && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner => {
-                    head.place.index += u64::from(is_row);
-                    match (is_row, is_end && head.is_untied) {
-                        (true, _) => &mut rows,
-                        (_, true) => &mut ends,
-                        _ => &mut others,
-                    }
-                }
-                _ => &mut others,
-            };
-            parts.push((place, turn));
-            if is_end {
-                known.runs.remove(&turn.run);
-            }
-        }
-        // In the order in which others lock them.
-        ends.sort_unstable_by_key(|(_, turn)| turn.run);
-        let (owner, round, server) = (owner.unwrap_or_default(), known.round, known.heard);
-        let of = |turns| Rows { turns, owner, round, server, _appending: known.appending.token() };
-        Parts { rows: of(rows), ends: of(ends), others }
+        let mut owner = None;
+        let (turns, others) = turns.iter().partition(|(_, turn)| {
+            let (Some(place), Some(row)) = (known.runs.get_mut(&turn.run), &turn.row) else { return false };
+            let is_verified = turns::is_row(turn)
+                && *place == Place { fence: turn.fence, generation: turn.generation, index: row.index }
+                && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner;
+            place.index += u64::from(is_verified);
+            is_verified
+        });
+        let appending = known.appending.token();
+        let owner = owner.unwrap_or_default();
+        (Rows { turns, owner, round: known.round, server: known.heard, _appending: appending }, others)
     }
 
     /// Appends rows of verified runs. Returns whether they are in the journal; if not, none of them is.
@@ -250,20 +221,12 @@ impl Verified {
     }
 }
 
-/// The turns of a group.
-pub(super) struct Parts<'g> {
-    pub rows: Rows<'g>,
-    /// Ends of runs that no other row need concern.
-    pub ends: Rows<'g>,
-    pub others: Placed<'g>,
-}
-
 /// Rows of verified runs, with the owner, round and server that they depend on.
 pub(super) struct Rows<'g> {
     pub turns: Placed<'g>,
-    pub owner: u64,
+    owner: u64,
     round: i64,
-    pub server: Option<SystemTime>,
+    server: Option<SystemTime>,
     _appending: TaskTrackerToken,
 }
 
