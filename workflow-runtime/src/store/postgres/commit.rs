@@ -14,7 +14,6 @@ use super::locks::lock;
 use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
-use super::verified::Verified;
 use super::work::{Ours, Work};
 use super::{claims, creates, effects, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
