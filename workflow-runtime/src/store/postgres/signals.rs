@@ -167,3 +167,46 @@ impl Watching {
         watched.is_some_and(|until| Instant::now() < until)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_forgotten_with_its_last_subscription() {
+        let signals = Signals::default();
+        let mut subscriptions: Vec<Subscription> =
+            (0..1_000).flat_map(|run| [signals.follow(run, &"r".into()), signals.follow(run, &"r".into())]).collect();
+        assert_eq!(signals.followed().runs.len(), 1_000);
+        subscriptions.truncate(1_001);
+        assert_eq!(signals.followed().runs.len(), 501);
+        subscriptions.clear();
+        assert!(signals.followed().runs.is_empty());
+    }
+
+    #[test]
+    fn unread_signals_do_not_accumulate() {
+        let signals = Signals::default();
+        let _subscription = signals.follow(7, &"r".into());
+        for _ in 0..1_000 {
+            signals.hear("a7 a8", |_| false);
+        }
+        assert_eq!(signals.followed().heard.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn short_waits_do_not_delay_the_next_poll() {
+        let (signals, poll) = (Signals::default(), Duration::from_millis(200));
+        let soon = || tokio::time::timeout(Duration::from_millis(5), signals.changing(poll));
+        let looks = async { while soon().await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.expect("it is looked for changes");
+        assert_eq!(signals.take_followed(poll), runs::Followed::Any);
+        // Polling does not require that a caller waits for changes.
+        let looks = async {
+            while signals.take_followed(poll) != runs::Followed::Any {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.expect("it is looked for changes");
+    }
+}
