@@ -118,8 +118,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] or [`Code::StoreReplaced`] if the store cannot be used, and
-    /// [`Code::MissingResource`] if a step of this build declares a resource: pass it to [`Engine::builder`].
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store), [`Code::NewerStore`](crate::Code::NewerStore) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be used, and
+    /// [`Code::MissingResource`](crate::Code::MissingResource) if a step of this build declares a resource: pass it to [`Engine::builder`].
     pub async fn open(url: &str) -> Result<Engine> {
         Engine::builder().url(url).open().await
     }
@@ -134,9 +134,9 @@ impl Engine {
     ///
     /// A process has one such engine. Without an installed one, the first free function opens an engine from
     /// `WORKFLOW_URL`, in the tokio runtime of its caller, and all others use it, whatever runtime they run in. When that
-    /// runtime ends, the engine ends with it: callers that still wait for it get [`Code::Closed`], and the next call of
+    /// runtime ends, the engine ends with it: callers that still wait for it get [`Code::Closed`](crate::Code::Closed), and the next call of
     /// a free function opens another engine in its own runtime. An *installed* engine that has ended is not replaced in
-    /// this way, since the new one could be on another store: the free functions return [`Code::Closed`] until another is
+    /// this way, since the new one could be on another store: the free functions return [`Code::Closed`](crate::Code::Closed) until another is
     /// installed. Each test has a runtime of its own, so tests should call the methods of an engine of their own:
     ///
     /// ```
@@ -155,7 +155,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::Closed`] if another engine or client is installed and still open; the error names the thread that
+    /// [`Code::Closed`](crate::Code::Closed) if another engine or client is installed and still open; the error names the thread that
     /// opened it.
     pub fn install(self) -> Result<Engine> {
         ambient::install(self.client.clone())?;

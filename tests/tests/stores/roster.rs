@@ -1,6 +1,6 @@
 //! `Store::register`: the list of workers, and the catalogues of their builds.
 
-use workflow_runtime::store::{NewWorker, WorkerRow};
+use workflow_runtime::store::{First, NewRun, NewWorker, WorkerRow};
 
 use crate::fixture::*;
 
@@ -82,6 +82,9 @@ pub async fn deployments_with_one_catalogue_share_a_copy(fx: Fixture) {
 }
 
 pub async fn an_engine_that_is_registered_again_does_not_make_its_deployment_the_latest(fx: Fixture) {
+    // A run that requires it keeps the deployment while no worker has it.
+    let run = new_run("bound", First::Message(message("begin")));
+    fx.create(NewRun { required_deployment: Some("v1".into()), ..run }).await;
     drop(fx.store.register(&worker(ADA, "v1", "one")).await.unwrap());
     let right = fx.execute(BOB).await;
     let second = fx.store.register(&NewWorker { now: 2_000, ..worker(BOB, "v2", "two") }).await.unwrap();
