@@ -18,9 +18,9 @@ type DecodeFn = dyn Fn(&Value) -> Value + Send + Sync;
 
 /// The web page of a store before it becomes a router: see [`router`](super::router).
 ///
-/// [`Into`] makes it a [`Router`] with any state, which nests under any prefix: all links are relative, so that it also works behind a
-/// proxy that removes the prefix, if that is requested with a slash at its end. [`Router::nest_service`] answers the prefix
-/// with and without a slash at its end, [`Router::nest`] only without one.
+/// [`Into`] makes it a [`Router`](axum::Router) with any state, which nests under any prefix: all links are relative, so that it also works behind a
+/// proxy that removes the prefix, if that is requested with a slash at its end. [`Router::nest_service`](axum::Router::nest_service) answers the prefix
+/// with and without a slash at its end, [`Router::nest`](axum::Router::nest) only without one.
 ///
 /// Each answer has a content security policy that lets the browser load from the same origin only, run no inline script, and
 /// show the page in no frame. A request that writes has to be a `POST` that the browser marks as of the same origin, by
