@@ -78,7 +78,8 @@ on_each_store! {
         lab.executed("first", 1).await;
         let health = engine.health().await.unwrap();
         assert_eq!((health.executes, health.runs, health.attempts), (true, 1, 1));
-        assert_eq!(serde_json::to_value(health).unwrap(), serde_json::json!({ "executes": true, "runs": 1, "attempts": 1 }));
+        let expected = serde_json::json!({ "executes": true, "blocked_by": null, "runs": 1, "attempts": 1 });
+        assert_eq!(serde_json::to_value(health).unwrap(), expected);
         let client = Engine::builder().store(place.store()).connect().await.unwrap();
         let health = client.health().await.unwrap();
         assert_eq!((health.executes, health.runs, health.attempts), (false, 0, 0));
