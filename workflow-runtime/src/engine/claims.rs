@@ -25,7 +25,8 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     if !engine.settings.executes {
         return Ok(());
     }
-    let Some(ownership) = engine.store.acquire(engine.owner()).await? else {
+    let owner = engine.owner();
+    let Some(ownership) = engine.store.acquire(owner).await? else {
         engine.register().await;
         return Ok(());
     };
@@ -53,7 +54,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
             () = losing.stopped.cancelled() => {}
             () = lost => {
                 tracing::error!("the engine lost the right to execute; it releases its runs and requests the right again");
-                losing.lose();
+                losing.lose(owner);
             }
         }
     });

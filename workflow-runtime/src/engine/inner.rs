@@ -233,12 +233,25 @@ impl Inner {
         }
     }
 
-    /// The right to execute is lost: the engine leaves its runs unchanged for the next owner, and does no more
-    /// work on them.
-    pub(super) fn lose(&self) {
-        self.executing.store(false, Ordering::Release);
+    /// The right to execute under this number is lost: the engine leaves its runs unchanged for the next owner, and does no
+    /// more work on them.
+    pub(super) fn lose(&self, owner: u64) {
         // First, so that an activation, or an attempt that starts now, sees the new owner number.
-        self.owner.store(new_owner(&self.random), Ordering::Release);
+        let new = new_owner(&self.random);
+        if self.owner.compare_exchange(owner, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return;
+        }
+        let right = self.right.take();
+        self.drop_runs();
+        drop(right);
+        // Last, since the claims acquire the right again from now on.
+        self.executing.store(false, Ordering::Release);
+        self.waiters.wake_all();
+        self.activations.miss();
+    }
+
+    /// Removes all runs from memory.
+    fn drop_runs(&self) {
         let runs = std::mem::take(&mut *self.live_runs()).into_values();
         self.live_ids().clear();
         for live in runs {
@@ -246,22 +259,13 @@ impl Inner {
             live.close();
         }
         self.timers.clear();
-        drop(self.right.take());
-        self.waiters.wake_all();
-        self.activations.miss();
     }
 
     /// Ends the engine without waiting for any task.
     pub(super) fn stop(&self) {
         self.draining.cancel();
         self.stopped.cancel();
-        let runs = std::mem::take(&mut *self.live_runs()).into_values();
-        self.live_ids().clear();
-        for live in runs {
-            live.abort_attempts();
-            live.close();
-        }
-        self.timers.clear();
+        self.drop_runs();
         self.batcher.close();
         self.waiters.wake_all();
         self.drop_entry();

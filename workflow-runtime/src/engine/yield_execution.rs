@@ -91,7 +91,7 @@ impl Inner {
             self.attempts.reopen();
             self.drivers.reopen();
         }
-        self.lose();
+        self.lose(self.owner());
         // Under its new number: it is ready to execute again.
         self.register().await;
         tracing::info!("this process has yielded the right to execute");
