@@ -1,4 +1,4 @@
-//! What the engine calls.
+//! Without the feature `otel` nothing is exported or counted.
 
 use std::sync::Arc;
 

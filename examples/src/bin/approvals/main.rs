@@ -58,8 +58,8 @@ async fn serve(options: &Options) -> Result<()> {
     let engine = Engine::builder()
         .url(format!("sqlite:{db}"))
         .resource(ledger)
-        .on_failed(|run| async move { call_someone(&run) })
-        .on_stuck(|run| async move { call_someone(&run) })
+        .on_failed(|run| async move { report(&run) })
+        .on_stuck(|run| async move { report(&run) })
         .open()
         .await?;
     // Reachable from this machine only: each visitor sees all orders and can approve them.
@@ -77,7 +77,7 @@ async fn serve(options: &Options) -> Result<()> {
 
 /// Reports an order that needs a person. A real shop would send a message, and return an error if that fails: then the
 /// engine calls this again.
-fn call_someone(run: &RunInfo) -> Result<()> {
+fn report(run: &RunInfo) -> Result<()> {
     eprintln!("approvals: the order {} is {}: look at /workflows/run?id={}", run.id, run.status, run.id);
     Ok(())
 }
