@@ -1,9 +1,8 @@
 //! Groups of writes: how they become statements and transactions.
 //!
 //! A group is cut into [segments](Segment): writes of one kind to different runs, each of which is one statement. A group
-//! that is a single such statement is sent as it is. New runs and turns of other runs are sent as such statements side by
-//! side, each of which is committed or refused by itself. Any other group is a transaction, which first locks all runs that
-//! it concerns, in the order of their keys.
+//! that is a single such statement is sent as it is. New runs and turns of other runs are such statements in one pipelined
+//! transaction. Any other group is a transaction that first locks all runs that it concerns, in the order of their keys.
 
 use std::time::Duration;
 
@@ -81,12 +80,12 @@ async fn once(db: &Db, ours: &Ours, group: &[Write], answers: &mut [Option<Answe
     let segments = segments(group);
     let is_plain = segments.iter().all(|segment| segment.is_plain(db.options.skip_locked));
     match &segments[..] {
-        [Segment::Turns(turns)] if is_plain => plain_rows(&session, ours, None, turns, answers).await?,
+        [Segment::Turns(turns)] if is_plain => plain_rows(&session, ours, &segments, None, turns, answers).await?,
         [Segment::Creates(owner, runs), Segment::Turns(turns)]
         | [Segment::Turns(turns), Segment::Creates(owner, runs)]
             if is_plain =>
         {
-            plain_rows(&session, ours, Some((*owner, runs)), turns, answers).await?;
+            plain_rows(&session, ours, &segments, Some((*owner, runs)), turns, answers).await?;
         }
         [segment] if is_plain => {
             let sent = Box::pin(alone(&session, ours, segment, answers)).await;
@@ -129,10 +128,11 @@ async fn alone(
 }
 
 /// Sends new runs and turns as pipelined statements: one for the new runs, one for the rows of verified runs, and one for the
-/// other turns. Each is a commit of its own.
+/// other turns. Two or three of them are one transaction, which is sent with them and so costs one sync and no round trip.
 async fn plain_rows(
     session: &Session<'_>,
     ours: &Ours,
+    segments: &[Segment<'_>],
     creates: Option<(u64, &[(usize, &NewRun)])>,
     turns: &[(usize, &Turn)],
     answers: &mut [Option<Answer>],
@@ -140,48 +140,60 @@ async fn plain_rows(
     let (rows, others) = ours.verified.part(turns);
     let (owner, runs) = creates.unwrap_or_default();
     let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
+    let sent: Vec<&Turn> = others.iter().map(|(_, turn)| *turn).collect();
+    let is_several = [new.is_empty(), rows.turns.is_empty(), sent.is_empty()].iter().filter(|none| !**none).count() > 1;
+    let begin = async {
+        match is_several {
+            true => session.begin().await,
+            false => Ok(()),
+        }
+    };
     let create = async {
         match &new[..] {
             [] => Ok(Vec::new()),
             new => Box::pin(creates::create(session, ours, owner, new, true)).await,
         }
     };
-    let sent: Vec<&Turn> = others.iter().map(|(_, turn)| *turn).collect();
     let take = async {
         match &sent[..] {
             [] => Ok(Vec::new()),
             sent => Box::pin(turns::take(session, ours, sent, false)).await,
         }
     };
-    let (made, appended, taken) = tokio::join!(biased; create, ours.verified.append(session, &rows), take);
-    let (mut faults, mut left) = (Vec::new(), Vec::new());
-    match made {
-        Ok(made) => {
-            place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
+    let commit = async {
+        match is_several {
+            true => session.commit().await,
+            false => Ok(()),
         }
-        Err(fault) => faults.push(fault),
-    }
-    match appended {
-        Ok(true) => rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into())),
-        Ok(false) => left.extend(rows.turns),
-        Err(fault) => faults.push(fault),
-    }
-    match taken {
-        Ok(taken) => {
-            for (turn, taken) in others.into_iter().zip(taken) {
-                match taken {
-                    Taken::Tied => left.push(turn),
-                    taken => set(answers, turn.0, taken.answer().into()),
-                }
+    };
+    let (begun, made, appended, taken, committed) =
+        tokio::join!(biased; begin, create, ours.verified.append(session, &rows), take, commit);
+    let (made, appended, taken) = match (begun, made, appended, taken, committed) {
+        (Ok(()), Ok(made), Ok(appended), Ok(taken), Ok(())) => (made, appended, taken),
+        (begun, made, appended, taken, committed) => {
+            let faults = [begun.err(), made.err(), appended.err(), taken.err(), committed.err()].into_iter().flatten();
+            // A fault with an unknown outcome is the fault of the group.
+            let fault = faults.min_by_key(Fault::nothing_done).unwrap_or_else(unanswered_write);
+            let undone = unanswered(session, fault);
+            if undone.in_doubt || undone.fault.spoils() || !is_several {
+                return Err(undone);
             }
+            // The statements are rolled back. Those of a transaction that locks first accept rows that are there already.
+            ours.verified.forget_all();
+            return Box::pin(transaction(session, ours, segments, answers)).await;
         }
-        Err(fault) => faults.push(fault),
+    };
+    place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
+    let mut left = Vec::new();
+    match appended {
+        true => rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into())),
+        false => left.extend(rows.turns),
     }
-    // A fault with an unknown outcome is the fault of the group.
-    faults.sort_by_key(Fault::nothing_done);
-    let faults: Vec<Undone> = faults.into_iter().map(|fault| unanswered(session, fault)).collect();
-    if let Some(undone) = faults.into_iter().next() {
-        return Err(undone);
+    for (turn, taken) in others.into_iter().zip(taken) {
+        match taken {
+            Taken::Tied => left.push(turn),
+            taken => set(answers, turn.0, taken.answer().into()),
+        }
     }
     if left.is_empty() {
         return Ok(());

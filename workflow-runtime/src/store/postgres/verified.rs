@@ -116,7 +116,7 @@ impl Verified {
 
     /// Records that a statement may still be executed later.
     fn doubt(&self) {
-        self.known().forget_all();
+        self.forget_all();
         self.end_round();
     }
 
@@ -140,6 +140,11 @@ impl Verified {
         known.round = known.round.max(next);
         known.next_round = known.next_round.max(next);
         Ok(())
+    }
+
+    /// Forgets all runs: rows that were to be appended to them are not there.
+    pub fn forget_all(&self) {
+        self.known().forget_all();
     }
 
     /// Forgets a run that is followed. Resolves when no row is being appended to it without a notification.
@@ -215,7 +220,7 @@ impl Verified {
             appended => appended.map(|number| usize::try_from(number) == Ok(rows.turns.len())),
         };
         if !matches!(there, Ok(true)) {
-            self.known().forget_all();
+            self.forget_all();
         }
         there
     }
