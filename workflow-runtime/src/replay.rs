@@ -34,6 +34,6 @@ pub(crate) use self::request::{
     Rollback, StartedChild, StepRequest, Suspension,
 };
 pub(crate) use self::shared::{
-    Action, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Shared, closed_already, current, full,
+    Action, Actions, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Shared, closed_already, current, full,
 };
 pub(crate) use self::unawaited::Unawaited;

@@ -24,9 +24,9 @@ pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Re
 
 /// Commits a turn, however long that takes: sends it again, unchanged, until the store accepts it. `None` if it is not
 /// recorded by this engine, else whether other runs may have received inbox messages.
-pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool> {
+pub(super) async fn commit(engine: &Inner, id: &str, turn: &Turn) -> Option<bool> {
     let sent = Sent { run: id, what: "the run's turn", owner: Some(turn.fence.owner) };
-    match resend::until_taken(engine, sent, || engine.batcher.turn(&turn)).await {
+    match resend::until_taken(engine, sent, || engine.batcher.turn(turn)).await {
         Ok(Taken { answer: TurnAnswer::Committed, again }) => Some(again),
         Ok(Taken { answer: TurnAnswer::CommittedAndNotified, .. }) => Some(true),
         Ok(Taken { answer: TurnAnswer::Fenced, .. }) => {

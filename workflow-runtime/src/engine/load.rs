@@ -19,7 +19,7 @@ use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::panics::panic_text;
 use crate::registry::registry;
-use crate::replay::{Action, Core, Event};
+use crate::replay::{Action, Actions, Core, Event};
 use crate::store::{About, InboxRow, Release, ReleaseAnswer, RunRow};
 
 /// Loads a run that this engine has claimed.
@@ -133,7 +133,7 @@ fn install(
     let is_cancelled = is_cancelled && !driver.core.shared().is_unwinding();
     let answered: HashSet<u64> = messages.iter().filter_map(|message| answers(&message.what)).collect();
     let run = driver.core.shared();
-    let actions: Vec<Action> = run
+    let actions: Actions = run
         .resume_actions(engine.clock.now())
         .into_iter()
         // If a cancel of the run is in the inbox, only operations that may have to be rolled back are executed.

@@ -55,7 +55,7 @@ async fn end(engine: &Arc<Inner>, id: &Arc<str>, turn: Turn) {
     engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
     let status = turn.change.as_ref().map(|change| change.status);
-    let committed = commit(engine, id, turn).await;
+    let committed = commit(engine, id, &turn).await;
     if committed.is_some_and(|notified| notified || may_have_news) {
         engine.news.sent();
     }

@@ -74,6 +74,23 @@ async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
     }
 }
 
+/// A turn that is ready to be committed, and what is done after its commit.
+struct Prepared {
+    /// `None` if the turn changes nothing in the store.
+    turn: Option<Turn>,
+    record: TurnRecord,
+    /// How the workflow ended.
+    end: Option<End>,
+    /// Whether the run leaves memory: it has ended, or cannot continue.
+    is_over: bool,
+    /// The last waiter that was registered before the end was sent to the store.
+    last_waiter: u64,
+    /// Whether the run may leave memory since it waits.
+    is_idle: bool,
+    /// Steps whose next attempt is due.
+    due: Vec<u64>,
+}
+
 /// Executes one turn. Returns whether the run stays in memory.
 async fn turn(
     engine: &Arc<Inner>,
@@ -81,6 +98,44 @@ async fn turn(
     driver: &mut DriverState,
     arrivals: VecDeque<Arrival>,
 ) -> bool {
+    // A function of its own: what it needs is not part of the driver's task during the commit.
+    let Prepared { turn, record, end, is_over, last_waiter, is_idle, due } =
+        prepare(engine, live, driver, arrivals).await;
+    // By reference: a moved turn would have a second place in the task.
+    if let Some(turn) = &turn {
+        let Some(notified) = commit(engine, &live.id, turn).await else { return false };
+        committed(engine, live, driver, turn, &record, end.is_some(), notified);
+    }
+    if is_over {
+        let status = driver.status;
+        engine.metrics.ended(live.definition.source.id, status);
+        tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
+        driver.end = end.and_then(Finished::of).map(|end| Known { end, last: last_waiter });
+        engine.export_end(&live.id, live.generation, status);
+        return false;
+    }
+    if is_idle
+        && due.is_empty()
+        && !eviction::wakes_soon(engine, driver)
+        && Box::pin(eviction::evict(engine, live)).await
+    {
+        if driver.core.shared().awaits_runs() {
+            engine.warn_of_cycle(&live.id);
+        }
+        return false;
+    }
+    act(engine, live, driver, due);
+    eviction::doze(engine, live, driver);
+    true
+}
+
+/// Delivers the arrivals, and encodes the turn.
+async fn prepare(
+    engine: &Arc<Inner>,
+    live: &Arc<ActiveRun>,
+    driver: &mut DriverState,
+    arrivals: VecDeque<Arrival>,
+) -> Prepared {
     let mut draft = deliver(engine, live, driver, arrivals);
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
         Box::pin(verify(engine, live, &mut draft)).await;
@@ -91,7 +146,7 @@ async fn turn(
     if draft.effects.continued.is_some() {
         Box::pin(engine.find_latest(live.definition, &mut draft.effects.continued)).await;
     }
-    let (row, effects) = match encode(engine, driver.next_index, &draft) {
+    let (row, mut effects) = match encode(engine, driver.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {
             reject(engine, &mut draft, error);
@@ -102,8 +157,8 @@ async fn turn(
         keep_what_comes_no_more(engine, live, driver, &mut draft);
     }
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
-    let over = end.is_some() || draft.fault.is_some();
-    let last_waiter = if over { engine.waiters.latest() } else { 0 };
+    let is_over = end.is_some() || draft.fault.is_some();
+    let last_waiter = if is_over { engine.waiters.latest() } else { 0 };
     let change = match &draft.fault {
         Some(fault) => {
             let refused = engine.refuse(&live.id, fault.clone().run(&live.id), row.is_some());
@@ -111,71 +166,62 @@ async fn turn(
         }
         None => row_change(driver, end.as_ref()),
     };
-    let mut effects = effects;
-    engine.notify(&mut effects, change.as_ref().filter(|_| over));
-    let notify = effects.as_ref().is_some_and(|effects| effects.notify.is_some());
-    let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
-    let recorded = row.is_some() || change.is_some();
-    if recorded || !draft.delivered.is_empty() || !draft.unread.is_empty() || !draft.settles.is_empty() {
+    engine.notify(&mut effects, change.as_ref().filter(|_| is_over));
+    let is_idle = draft.idle && row.is_none() && draft.delivered.is_empty();
+    let is_sent = row.is_some()
+        || change.is_some()
+        || !draft.delivered.is_empty()
+        || !draft.unread.is_empty()
+        || !draft.settles.is_empty();
+    let turn = is_sent.then(|| {
         driver.next_index += u64::from(row.is_some());
-        let may_have_news = effects::may_have_news(effects.as_deref());
-        let may_be_read = !draft.chunks.is_empty();
-        let turn = Turn {
+        Turn {
             run: live.key,
             generation: live.generation,
             fence: live.fence,
             row,
-            change: change.clone(),
+            change,
             effects,
             delivered: draft.delivered,
             unread: draft.unread,
             returned: draft.returned,
             chunks: draft.chunks.into_iter().map(|chunk| engine.new_chunk(chunk)).collect(),
             settles: draft.settles,
-        };
-        let Some(notified) = commit(engine, &live.id, turn).await else { return false };
-        // Before any waiter is woken: the run's own span is exported after the spans of its parts.
-        driver.spans.recorded(&draft.record, end.is_some());
-        if may_have_news || notified {
-            engine.news.sent();
         }
-        if notify {
-            engine.notices.notify_one();
-        }
-        if may_be_read {
-            engine.waiters.wake(&live.id, Done::Chunk);
-        } else if recorded && engine.waiters.any_tails() {
-            engine.waiters.wake(&live.id, Done::Row);
-        }
-        if let Some(change) = change {
-            (driver.status, driver.wake_at, driver.error) = (change.status, change.wake_at, change.error);
-            driver.is_refused = false;
-        }
-        if begins(&draft.record, live.generation) {
-            engine.metrics.started(live.definition.source.id);
-        }
+    });
+    Prepared { turn, record: draft.record, end, is_over, last_waiter, is_idle, due: draft.due }
+}
+
+/// Reports a turn that is committed.
+fn committed(
+    engine: &Inner,
+    live: &ActiveRun,
+    driver: &mut DriverState,
+    turn: &Turn,
+    record: &TurnRecord,
+    ends: bool,
+    notified: bool,
+) {
+    // Before any waiter is woken: the run's own span is exported after the spans of its parts.
+    driver.spans.recorded(record, ends);
+    if effects::may_have_news(turn.effects.as_deref()) || notified {
+        engine.news.sent();
     }
-    if over {
-        let status = driver.status;
-        engine.metrics.ended(live.definition.source.id, status);
-        tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
-        driver.end = end.and_then(Finished::of).map(|end| Known { end, last: last_waiter });
-        engine.export_end(&live.id, live.generation, status);
-        return false;
+    if turn.effects.as_ref().is_some_and(|effects| effects.notify.is_some()) {
+        engine.notices.notify_one();
     }
-    if idle
-        && draft.due.is_empty()
-        && !eviction::wakes_soon(engine, driver)
-        && Box::pin(eviction::evict(engine, live)).await
-    {
-        if driver.core.shared().awaits_runs() {
-            engine.warn_of_cycle(&live.id);
-        }
-        return false;
+    if !turn.chunks.is_empty() {
+        engine.waiters.wake(&live.id, Done::Chunk);
+    } else if (turn.row.is_some() || turn.change.is_some()) && engine.waiters.any_tails() {
+        engine.waiters.wake(&live.id, Done::Row);
     }
-    act(engine, live, driver, draft.due);
-    eviction::doze(engine, live, driver);
-    true
+    if let Some(change) = &turn.change {
+        (driver.status, driver.wake_at, driver.error) = (change.status, change.wake_at, change.error.clone());
+        driver.is_refused = false;
+    }
+    if begins(record, live.generation) {
+        engine.metrics.started(live.definition.source.id);
+    }
 }
 
 /// Whether the run began in this turn, or was reopened after its end.

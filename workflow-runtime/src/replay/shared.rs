@@ -22,6 +22,7 @@ use std::task::Waker;
 
 use chacha20::ChaCha12Rng;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use tokio::task::Unconstrained;
 
 use self::continuation::Continuation;
@@ -49,6 +50,9 @@ pub(super) const ROOT: BranchId = 0;
 
 /// A spawned branch; it writes its output to the slot of its handle.
 pub(crate) type BranchFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The actions of a turn: usually one.
+pub(crate) type Actions = SmallVec<[Action; 1]>;
 
 /// The actions of the engine once the turn is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ struct State {
     /// Whether an attempt of one of `ops` has failed.
     may_be_failing: bool,
     commands: Vec<Command>,
-    actions: Vec<Action>,
+    actions: Actions,
     effects: Effects,
     streams: Streams,
     rollbacks: Rollbacks,
@@ -208,7 +212,7 @@ impl Shared {
                 outstanding: 0,
                 may_be_failing: false,
                 commands: Vec::new(),
-                actions: Vec::new(),
+                actions: Actions::new(),
                 effects: Effects::default(),
                 streams: Streams::default(),
                 rollbacks: Rollbacks::default(),

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::home::Home;
 use super::right::Right;
 use super::telemetry::Metrics;
-use super::write_queue::{Answered, Queue, Queued, Receiver, Room};
+use super::write_queue::{Alone, Answered, Queue, Queued, Receiver, Room};
 use crate::environment::Environment;
 use crate::error::{Code, Error};
 use crate::limits::{
@@ -113,23 +113,27 @@ impl Batcher {
         if let Some(store) = &self.direct
             && let Some(alone) = self.queue.enter_alone()
         {
-            let write = [Write::Turn(turn.clone())];
-            let commit = store.commit(&write);
-            let answers = match store.blocks() {
-                true => tokio::task::block_in_place(|| commit.now_or_never()),
-                false => Some(commit.await),
+            return match self.commit_alone(&**store, alone, turn).await {
+                Some(answer) => Turn::answer(answer).ok_or_else(misanswered),
+                // As after any doubt: the store recognises a turn that was committed after all.
+                None => self.send(turn.clone()).await.map(notified_after_all),
             };
-            drop(alone);
-            if let Some(Ok(mut answers)) = answers
-                && let Some(answer) = answers.pop()
-            {
-                self.metrics.committed(1);
-                return Turn::answer(answer).ok_or_else(misanswered);
-            }
-            // Sent again below, as after any doubt: the store recognises a turn that was committed after all.
-            return self.send(turn.clone()).await.map(notified_after_all);
         }
         answer::<Turn>(self.queue.enter(Write::Turn(turn.clone()), None), &self.home).await
+    }
+
+    /// The answer of the store, unless the commit has failed.
+    async fn commit_alone(&self, store: &dyn Store, alone: Alone, turn: &Turn) -> Option<Answer> {
+        let write = [Write::Turn(turn.clone())];
+        let commit = store.commit(&write);
+        let answers = match store.blocks() {
+            true => tokio::task::block_in_place(|| commit.now_or_never())?,
+            false => commit.await,
+        };
+        drop(alone);
+        let answer = answers.ok()?.pop()?;
+        self.metrics.committed(1);
+        Some(answer)
     }
 
     /// Accepts no more writes; queued writes are committed.

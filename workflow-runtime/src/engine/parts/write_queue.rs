@@ -38,7 +38,9 @@ impl Queued {
     /// Removes the first `most` writes and returns them.
     pub fn take(&mut self, most: usize) -> Queued {
         if most >= self.len() {
-            return std::mem::take(self);
+            // Usually the next group is about as large as this one.
+            let next = Queued { writes: Vec::with_capacity(self.len()), replies: Vec::with_capacity(self.len()) };
+            return std::mem::replace(self, next);
         }
         let rest = self.split_off(most);
         std::mem::replace(self, rest)

@@ -10,7 +10,7 @@ use super::super::parts::clock::Deadline;
 use super::super::parts::mailbox::{Arrival, What};
 use crate::definition::adopted;
 use crate::error::{Code, Error};
-use crate::replay::{Action, Kind};
+use crate::replay::{Action, Actions, Kind};
 use crate::store::NEVER;
 
 /// Performs the actions of the committed turn.
@@ -31,7 +31,7 @@ pub(super) fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut Drive
 }
 
 /// Dispatches, arms and aborts. Returns the timers that are due already.
-fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, actions: Vec<Action>) -> Vec<Arrival> {
+fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, actions: Actions) -> Vec<Arrival> {
     let mut overdue = Vec::new();
     for action in actions {
         match action {
@@ -115,7 +115,7 @@ pub(in crate::engine) fn activate(
     engine: &Arc<Inner>,
     live: &Arc<ActiveRun>,
     mut driver: DriverState,
-    actions: Vec<Action>,
+    actions: Actions,
     messages: Vec<Arrival>,
 ) {
     let alarmed = (Arc::downgrade(engine), Arc::downgrade(live));

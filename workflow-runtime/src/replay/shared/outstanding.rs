@@ -2,19 +2,19 @@
 
 use super::super::kind::Kind;
 use super::super::request::{Failing, LocalFuture, StepRequest};
-use super::{Action, Shared, Slot};
+use super::{Action, Actions, Shared, Slot};
 use crate::codec::Payload;
 use crate::definition::StepDefinition;
 use crate::error::Error;
 use crate::keys::KeyBase;
 
 impl Shared {
-    pub(crate) fn take_actions(&self) -> Vec<Action> {
+    pub(crate) fn take_actions(&self) -> Actions {
         std::mem::take(&mut self.state().actions)
     }
 
     /// The actions that resume a replayed run, in the order in which its operations were issued.
-    pub(crate) fn resume_actions(&self, now: u64) -> Vec<Action> {
+    pub(crate) fn resume_actions(&self, now: u64) -> Actions {
         let state = self.state();
         let mut open: Vec<u64> =
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();

@@ -464,7 +464,7 @@ impl Driven {
     }
 
     pub fn actions(&self) -> Vec<Action> {
-        self.shared().take_actions()
+        self.shared().take_actions().into_vec()
     }
 
     pub fn effects(&self) -> Effects {
