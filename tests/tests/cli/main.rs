@@ -20,6 +20,7 @@ mod queues;
 mod reading;
 mod redacted;
 mod safe;
+mod standby;
 mod watching;
 
 fn main() -> std::process::ExitCode {
