@@ -15,6 +15,7 @@ mod bare;
 mod bulk;
 mod copies;
 mod deployments;
+mod failing;
 mod own;
 mod queues;
 mod reading;

@@ -265,6 +265,7 @@ case! {
         let button = page.split(">Retry 1 now…<").next().and_then(|before| before.rsplit("href=\"").next()).expect("a button");
         let plan = get(to, &format!("/{}", button.trim_end_matches('"').replace("&amp;", "&"))).await;
         assert!(plan.body.contains("Wake up 1 run?"), "{button}: {}", plan.body);
+        assert!(plan.body.contains("--failing --error-class"), "the command is for the same runs: {}", plan.body);
         let read_only = serve(web::router(&engine).into()).await;
         assert!(!get(read_only, "/runs?view=failing&group=error").await.body.contains("Retry 1"));
         engine.shutdown().await.unwrap();
