@@ -114,13 +114,14 @@ pub(super) fn fork_address(run: &str, event: u64) -> String {
 
 /// The actions that apply to a run now.
 pub(super) fn bar(visit: &Visit, info: &RunInfo, waiting: &[Waiting]) -> Markup {
-    // The button beside the sentence does the same.
-    let wakes = matches!(waiting.first(), Some(Waiting::Retrying { .. } | Waiting::Timer { .. }));
+    // For the first reason there is a button beside the sentence. Of a long run the others are not known.
+    let mut others = waiting.iter().skip(1);
+    let wakes = waiting.is_empty() || others.any(|it| matches!(it, Waiting::Retrying { .. } | Waiting::Timer { .. }));
     let may = |action| visit.may(action, Some(&info.id));
     let bulk = |bulk: Bulk| may(bulk.action()) && (bulk.verb().applies)(info.status);
     html! {
         div.row.actions {
-            @for one in Bulk::ALL.into_iter().filter(|one| bulk(*one) && !(wakes && *one == Bulk::Wake)) {
+            @for one in Bulk::ALL.into_iter().filter(|one| bulk(*one) && (wakes || *one != Bulk::Wake)) {
                 a.btn.danger[one.ends()] href=(address(one, &info.id)) { (one.word()) "…" }
             }
             @if may(Action::Fork) { a.btn href=(link("fork", "run", &info.id)) { "Fork…" } }

@@ -257,8 +257,17 @@ fn waiting(visit: &Visit, survey: &Survey) -> Markup {
                     thead { tr { th { "Reason" } th.num { "Runs" } th.num { "Oldest" } } }
                     tbody {
                         @for ((word, of, wrong), (count, oldest)) in &reasons {
+                            @let to = match *word {
+                                "Person" => link("people", "label", of),
+                                "Hook" => "people".to_owned(),
+                                "Queue" | "Lock" => "workers".to_owned(),
+                                "Workflow" => link("runs", "workflow", of),
+                                _ => link("runs", "view", View::Waiting.name()),
+                            };
                             tr {
-                                td.cut title=(format!("{word} {}{wrong}", safe(of))) { (word) @if !of.is_empty() { " " code { (safe(of)) } } (wrong) }
+                                td.cut title=(format!("{word} {}{wrong}", safe(of))) {
+                                    a href=(to) { (word) @if !of.is_empty() { " " code { (safe(of)) } } (wrong) }
+                                }
                                 td.num { (number(*count)) @if !survey.is_complete { "+" } }
                                 td.num.nw.mid { (time::age(*oldest, visit.now)) }
                             }

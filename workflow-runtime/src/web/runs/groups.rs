@@ -70,7 +70,7 @@ pub(super) async fn table(visit: &Visit, filter: &Filter, query: &Query, by: &st
             div.empty { b { "No run has " @if by == "error" { "an error" } @else { "a " (by) } " here" } }
         } @else {
             table.fix.cards {
-                colgroup { col.w-age; col; col.w-workflow; col.w-run; col.w-age; @if acts { col.w-do2; } }
+                colgroup { col.w-age; col; col.w-workflow; col.w-run; col.w-age; @if acts { col.w-act; } }
                 thead { tr {
                     th.num { "Runs" } th { (head) } th { @if by != "workflow" { "Workflow" } } th { "Newest" } th.num { "Age" }
                     @if acts { th { span.sr { "Act on them" } } }
