@@ -159,3 +159,7 @@ fn report(log: &str, results: &BTreeMap<String, Vec<u64>>, killed: Option<u32>) 
     println!("no step that was recorded ran again, and none is missing");
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+#[path = "tests/cluster.rs"]
+mod tests;

@@ -179,7 +179,31 @@ fn check(executions: &[Execution], result: &[u64], kills: usize) -> Result<(), S
 
 #[cfg(test)]
 mod tests {
+    use workflow_runtime::Error;
+    use workflow_runtime::testing::{Builder, TestEngine, explore, fail_first};
+
     use super::*;
+
+    fn squares() -> Builder {
+        TestEngine::builder().mock(draw, |number| Ok(number as u64 * number as u64)).deny_unmocked().deny_unawaited()
+    }
+
+    #[tokio::test]
+    async fn no_crash_repeats_a_recorded_draw_or_changes_the_values() -> Result<()> {
+        let explored = explore(draws, STEPS).engine(squares).await?;
+        assert!(explored.crashes > STEPS as u64, "a crash behind each draw");
+        assert!(explored.one()?.into_iter().eq((0..STEPS as u64).map(|number| number * number)));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_draw_begins_once_the_one_before_it_has_succeeded() -> Result<()> {
+        let flaky = fail_first(3, || Error::new("the disk is full"), |number| Ok(number as u64));
+        let engine = squares().mock(draw, flaky).open().await?;
+        assert_eq!(engine.start(draws, 3).await?.await?, [0, 1, 2]);
+        assert_eq!(engine.calls(draw), [0, 0, 0, 0, 1, 2]);
+        Ok(())
+    }
 
     fn log(lines: &[(u32, usize, u64)]) -> Vec<Execution> {
         lines.iter().map(|&(process, number, value)| Execution { process, number, value }).collect()

@@ -24,3 +24,7 @@ async fn main() -> Result<()> {
     println!("{}", run.await?);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "tests/quickstart.rs"]
+mod tests;

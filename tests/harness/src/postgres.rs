@@ -120,6 +120,11 @@ impl Address {
     }
 }
 
+/// A new directory for a cluster.
+fn directory() -> PathBuf {
+    tempfile::Builder::new().prefix("workflow-postgres-").tempdir().expect("a directory").keep()
+}
+
 /// A cluster with durable commits, in a directory of its own.
 pub struct Cluster {
     /// Where it listens.
@@ -151,8 +156,26 @@ impl Cluster {
 
     /// Starts one with more options on the command line, such as `-c max_connections=20`. They override the defaults.
     pub fn start_with(options: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("workflow-postgres-").tempdir().expect("a directory").keep();
-        Cluster::start_in(directory, options)
+        Cluster::start_in(directory(), options)
+    }
+
+    /// Starts a hot standby: a server that copies this one continuously, and can only be read.
+    pub fn standby(&self) -> Self {
+        let directory = directory();
+        // The others may be links on `PATH` to the directory that also has this program.
+        let initdb =
+            binaries().and_then(|bin| bin.join("initdb").canonicalize().ok()).expect("PostgreSQL is installed");
+        if let Some((user, group)) = unprivileged().expect("a user for the server") {
+            std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory gets another owner");
+        }
+        let copied = command(&directory, &initdb.with_file_name("pg_basebackup"))
+            .arg("-D")
+            .arg(directory.join("data"))
+            .args(["-d", &self.address.url(), "-c", "fast", "--no-sync", "--write-recovery-conf"])
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        Cluster::launch(directory, "-c hot_standby=on")
     }
 
     /// Starts one in an empty directory, which is removed with the cluster.
@@ -168,6 +191,12 @@ impl Cluster {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        Cluster::launch(directory, options)
+    }
+
+    /// Starts the server on a directory that has its data.
+    fn launch(directory: PathBuf, options: &str) -> Self {
+        let bin = binaries().expect("PostgreSQL is installed");
         for _ in 0..10 {
             // Another process may take the port before the server does.
             let port =

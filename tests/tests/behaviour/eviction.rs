@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
-use workflow_runtime::{Code, Engine, Result, Run, Status, hook, now, sleep, step, timeout, workflow};
+use workflow_runtime::{Code, Engine, Error, Result, Run, Status, hook, now, sleep, step, timeout, workflow};
 
-use crate::support::{Lab, ManualClock, Place};
+use crate::support::{Lab, ManualClock, Place, soon};
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_700_000_000_000;
@@ -47,6 +47,19 @@ async fn naps_twice_within_a_bound() -> Result<(bool, SystemTime)> {
     };
     let in_time = timeout(Duration::from_secs(5400), both).await.is_ok();
     Ok((in_time, now()))
+}
+
+#[step(retries = 2, backoff = "1h..1h")]
+async fn fails(#[resource] lab: &Lab) -> Result<usize> {
+    match lab.note("fails") {
+        3 => Ok(3),
+        attempt => Err(Error::new(format!("failure {attempt}"))),
+    }
+}
+
+#[workflow]
+async fn fails_twice() -> Result<usize> {
+    fails().await
 }
 
 fn time(milliseconds: u64) -> SystemTime {
@@ -169,6 +182,34 @@ on_each_store! {
         run.wake_up().await.unwrap();
         let nobody: Run<()> = engine.get_run("nobody");
         assert_eq!(nobody.wake_up().await.unwrap_err().code(), Code::RunNotFound);
+    }
+
+    async fn wake_up_begins_the_next_attempt_before_its_backoff_has_passed(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(fails_twice, ()).id("run").await.unwrap();
+        for attempts in [1, 2] {
+            soon(async { while place.rows("run").await.len() < attempts + 1 { tokio::task::yield_now().await } }).await;
+            assert_eq!(lab.count("fails"), attempts);
+            run.wake_up().await.unwrap();
+        }
+        assert_eq!(soon(run).await.unwrap(), 3);
+        assert_eq!(lab.count("fails"), 3);
+    }
+
+    async fn wake_up_begins_the_next_attempt_of_a_run_that_was_replayed(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        engine.start(fails_twice, ()).id("run").await.unwrap();
+        soon(async { while place.rows("run").await.len() < 2 { tokio::task::yield_now().await } }).await;
+        engine.shutdown().await.unwrap();
+        let engine = place.open(&lab).await;
+        let run: Run<usize> = engine.get_run("run");
+        run.wake_up().await.unwrap();
+        soon(async { while place.rows("run").await.len() < 3 { tokio::task::yield_now().await } }).await;
+        assert_eq!(lab.count("fails"), 2);
+        run.wake_up().await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), 3);
     }
 
     async fn a_stuck_run_keeps_its_wake_up_in_the_inbox(place: Place) {

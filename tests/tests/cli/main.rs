@@ -15,11 +15,13 @@ mod bare;
 mod bulk;
 mod copies;
 mod deployments;
+mod failing;
 mod own;
 mod queues;
 mod reading;
 mod redacted;
 mod safe;
+mod standby;
 mod watching;
 
 fn main() -> std::process::ExitCode {

@@ -1,9 +1,9 @@
 //! What pages show.
 
-use workflow_runtime::{Status, web};
+use workflow_runtime::{Error, Status, Waiting, web};
 
-use crate::support::{get, post, serve};
-use crate::world::{HOSTILE, all, approves, filled, is, naps};
+use crate::support::{get, post, serve, soon};
+use crate::world::{HOSTILE, all, approves, family, filled, is, naps};
 
 pub const PAGES: [&str; 25] = [
     "/overview",
@@ -206,6 +206,89 @@ case! {
             }
         }
         assert!(get(decoded, "/people").await.body.contains("decoded"));
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn it_is_said_how_many_wait_for_a_person_and_since_when() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        for (path, sentence) in [
+            ("/run?id=asks", "Waits for a person to answer <code>approval</code> since <time"),
+            ("/run?id=listens", "Waits for a payload to hook <code>listens</code> since <time"),
+            ("/runs", "Waits for a person to answer <code>approval</code> since <time"),
+        ] {
+            let page = get(to, path).await.body;
+            assert!(page.contains(sentence), "{path}: {page}");
+        }
+        let people = get(to, "/people").await.body;
+        assert_eq!(people.matches("<span class=\"mid nw\">since <time").count(), 2, "a question and a hook: {people}");
+        // The number is beside the name of the page, on every page.
+        for path in ["/runs", "/workflows", "/run?id=naps"] {
+            let page = get(to, path).await.body;
+            let link = page.split("href=\"people\"").nth(1).and_then(|rest| rest.split("</a>").next()).expect("a link");
+            assert!(link.contains(">1</span>"), "{path}: {link}");
+        }
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn a_run_that_fails_is_not_called_running_and_is_retried_beside_its_sentence() {
+        let engine = filled("the bank is closed").await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        let page = get(to, "/run?id=retries").await.body;
+        assert!(page.contains("<dt>status</dt><dd>failing</dd>"), "{page}");
+        let button = page.split("Retry now…").next().and_then(|before| before.rsplit("href=\"").next()).expect("a button");
+        assert!(button.starts_with("bulk?do=wake&amp;r=retries") && !page.contains("Wake up…"), "{button} of {page}");
+        let plan = get(to, "/bulk?do=wake&r=retries").await.body;
+        assert!(plan.contains("are tried again now"), "{plan}");
+        assert_eq!(post(to, "/act", "do=wake&r=retries").await.status, 303);
+        let run = engine.get_run::<(), Error>("retries");
+        soon(async {
+            while !matches!(run.waiting().await.unwrap()[..], [Waiting::Retrying { attempt: 3, .. }]) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn runs_with_the_same_error_are_shown_by_its_text_and_retried_together() {
+        let engine = filled("the bank answers 503").await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        let page = get(to, "/runs?view=failing&group=error").await.body;
+        assert!(page.contains(">the bank answers 503</a>"), "{page}");
+        let button = page.split(">Retry 1 now…<").next().and_then(|before| before.rsplit("href=\"").next()).expect("a button");
+        let plan = get(to, &format!("/{}", button.trim_end_matches('"').replace("&amp;", "&"))).await;
+        assert!(plan.body.contains("Wake up 1 run?"), "{button}: {}", plan.body);
+        assert!(plan.body.contains("--failing --error-class"), "the command is for the same runs: {}", plan.body);
+        let read_only = serve(web::router(&engine).into()).await;
+        assert!(!get(read_only, "/runs?view=failing&group=error").await.body.contains("Retry 1"));
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn a_run_that_waits_for_a_child_says_what_the_child_does_and_counts_it() {
+        let engine = filled("text").await;
+        engine.start(family, ()).id("above").await.expect("it is started");
+        is(&engine, "above", Status::Suspended).await;
+        is(&engine, "below", Status::Suspended).await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        for path in ["/runs", "/run?id=above"] {
+            let page = get(to, path).await.body;
+            assert!(page.contains("<code>below</code></a>, which sleeps until"), "{path}: {page}");
+        }
+        let page = get(to, "/run?id=above").await.body;
+        for tab in ["Timeline", "Family"] {
+            assert!(page.contains(&format!("{tab} <span class=\"n\">1</span>")), "{tab}: {page}");
+        }
+        let page = get(to, "/run?id=fails").await.body;
+        assert!(page.contains("Streams <span class=\"n\">1</span>") && page.contains(">Family</a>"), "{page}");
         engine.shutdown().await.unwrap();
     }
 }

@@ -246,6 +246,12 @@ case! {
         }
         scheme(&client, "light").await;
         client.set_window_size(1280, 900).await.expect("a size");
+        for (page, rows) in [("runs", "tbody tr"), ("runs?group=error", "tbody tr"), ("overview", "section[data-live] tbody tr")] {
+            client.goto(&format!("{}{page}", dev.base)).await.expect("it opens");
+            let heights = format!("return [...new Set([...document.querySelectorAll('{rows}')].map((row) => Math.round(row.offsetHeight)))]");
+            let heights = client.execute(&heights, Vec::new()).await.expect("the script runs");
+            assert_eq!(heights, json!([37]), "the heights of the rows of {page}");
+        }
         client.goto(&format!("{}workers", dev.base)).await.expect("it opens");
         click(&client, "a[href*='do=drain']").await;
         becomes(&client, "h1", "Drain").await;

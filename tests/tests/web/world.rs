@@ -49,6 +49,11 @@ pub async fn naps() -> Result<()> {
     Ok(())
 }
 
+#[workflow(id = "family")]
+pub async fn family() -> Result<()> {
+    naps().id("below").await
+}
+
 #[workflow(id = "asks")]
 pub async fn asks(text: String) -> Result<String> {
     suspend(&text).label("approval").await

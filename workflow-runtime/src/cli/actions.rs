@@ -65,7 +65,7 @@ impl Retry {
     }
 }
 
-/// End the sleeps of runs before their deadlines
+/// End the sleeps of runs before their deadlines, and try again now what waits for a retry
 #[derive(Args)]
 pub(super) struct Wake {
     #[command(flatten)]

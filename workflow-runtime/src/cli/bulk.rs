@@ -4,15 +4,17 @@ use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 
 use super::context::{AnyRun, Context};
 use super::exit::Exit;
-use super::filter::Filter;
+use super::filter::{Errors, Filter};
 use super::json;
 use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
 use crate::error::{Code, Error, Result};
+use crate::handles::runs::Runs;
 use crate::steering::bulk::{Done, Due, Limits, Pages, Tally, Verb, bounded, due, settled};
 use crate::steering::text::safe;
 
@@ -24,6 +26,8 @@ pub(super) struct Targets {
     runs: Vec<String>,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    errors: Errors,
     /// Act on all runs that match the filter
     #[arg(long, conflicts_with = "runs")]
     all: bool,
@@ -51,7 +55,7 @@ pub(super) async fn act(
     action: impl AsyncFn(AnyRun) -> Result<Done>,
 ) -> Outcome<Exit> {
     let client = context.client().await?;
-    if !targets.all && !targets.filter.is_empty() {
+    if !targets.all && !(targets.filter.is_empty() && targets.errors.is_empty()) {
         let text = format!("{} on a filter needs --all", verb.name);
         let help = "a filter and ids cannot be combined; `workflow ls` with the same filter shows the runs";
         return Err(Stop::usage(Error::coded(Code::InvalidArguments, text).help(help)));
@@ -61,9 +65,10 @@ pub(super) async fn act(
         true => match bounded(targets.filter.runs(&client)).await? {
             Some(runs) => {
                 if !targets.dry_run {
-                    confirm(verb, &targets, runs.clone().count().await?.values().sum())?;
+                    confirm(verb, &targets, count(&targets, runs.clone()).await?)?;
                 }
-                Source::Filter(Box::new(Pages::of(runs)))
+                let errors = targets.errors.clone();
+                Source::Filter(Box::new(Pages::of(runs, move |info| errors.matches(info))))
             }
             None => Source::Ids(Vec::new().into_iter()),
         },
@@ -110,6 +115,18 @@ pub(super) async fn act(
         _ if tally.skipped > 0 && !targets.all => Exit::Refused,
         _ => Exit::Ok,
     })
+}
+
+/// How many runs match.
+async fn count(targets: &Targets, runs: Runs) -> Outcome<u64> {
+    if targets.errors.is_empty() {
+        return Ok(runs.count().await?.values().sum());
+    }
+    let (mut all, mut matching) = (runs.stream(), 0);
+    while let Some(info) = all.try_next().await? {
+        matching += u64::from(targets.errors.matches(&info));
+    }
+    Ok(matching)
 }
 
 /// Asks whether to go on, at a terminal; elsewhere `--yes` is needed.

@@ -97,7 +97,9 @@ async fn due(client: &Client) -> Result<Vec<Check>> {
     for (workflow, at) in client.inner().claimable().await? {
         let since = Duration::from_millis(now.saturating_sub(at));
         if since > DUE_MAX {
-            let text = format!("a run of {workflow} is due since {}, and no process takes it", short(since));
+            // A message makes a run due since the beginning of time.
+            let since = if at == 0 { String::new() } else { format!(" since {}", short(since)) };
+            let text = format!("a run of {workflow} is due{since}, and no process takes it");
             late.push(Check { name: "due", verdict: Verdict::Wrong, text });
         }
     }

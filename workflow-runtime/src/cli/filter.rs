@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::engine::Client;
 use crate::handles::runs::Runs;
-use crate::model::Status;
+use crate::model::{RunInfo, Status};
 use crate::steering::time;
 
 #[derive(Args, Clone, Debug, Default)]
@@ -39,6 +39,32 @@ pub(super) struct Filter {
     /// Runs whose id contains this text; no index serves this
     #[arg(long, value_name = "TEXT")]
     pub id: Option<String>,
+}
+
+/// A filter by errors, which no index serves.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Filter")]
+pub(super) struct Errors {
+    /// Runs whose error contains this text; `ls` looks among the newest 10,000 that match the other filters
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Runs with an error of this class: the text without its numbers and ids, as `ls --group-by error` prints it
+    #[arg(long, value_name = "CLASS")]
+    error_class: Option<String>,
+}
+
+impl Errors {
+    /// Whether it matches all runs.
+    pub fn is_empty(&self) -> bool {
+        self.error.is_none() && self.error_class.is_none()
+    }
+
+    pub fn matches(&self, info: &RunInfo) -> bool {
+        let error = info.error.as_ref();
+        let contains = |text: &String| error.is_some_and(|error| error.text.contains(text));
+        let is_of = |class: &String| error.is_some_and(|error| error.class == *class);
+        self.error.as_ref().is_none_or(contains) && self.error_class.as_ref().is_none_or(is_of)
+    }
 }
 
 fn status(word: &str) -> Result<Status, String> {

@@ -1,11 +1,14 @@
 //! `ls` and `count`: the runs that match a filter.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
+use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
-use super::context::Context;
+use super::context::{AnyRun, Context};
 use super::exit::Exit;
-use super::filter::Filter;
+use super::filter::{Errors, Filter};
 use super::groups::{self, By};
 use super::output::{Column, Format, Output, Row, hidden, shown};
 use super::report::Outcome;
@@ -21,6 +24,10 @@ use crate::steering::text::shortened;
 const RUNS: usize = 50;
 const ERROR_CHARACTERS: usize = 200;
 const PAGE: usize = 200;
+/// How long a table reads what its runs wait for, and how many journals at the same time. The rest of the rows has what is known
+/// without reading.
+const READ_MAX: Duration = Duration::from_millis(60);
+const READS: usize = 16;
 /// How many runs a search for a text in errors reads at most.
 const SEARCHED: usize = 10_000;
 
@@ -30,9 +37,8 @@ const SEARCHED: usize = 10_000;
 pub(super) struct Ls {
     #[command(flatten)]
     filter: Filter,
-    /// Runs whose error contains this text, among the newest 10,000 that match the other filters
-    #[arg(long, value_name = "TEXT", help_heading = "Filter")]
-    error: Option<String>,
+    #[command(flatten)]
+    errors: Errors,
     /// Count the newest 10,000 matching runs by this instead of listing them
     #[arg(long, value_enum, value_name = "WHAT")]
     group_by: Option<By>,
@@ -93,13 +99,10 @@ impl Ls {
     async fn list(&self, output: &mut Output, client: &Client) -> Outcome<()> {
         let is_endless = matches!(output.format(), Format::Ids | Format::Jsonl);
         let limit = self.limit.unwrap_or(if is_endless { usize::MAX } else { RUNS });
-        let (mut rows, mut listed, mut searched) = (Vec::new(), 0, 0);
+        let (mut found, mut listed, mut searched) = (Vec::new(), 0, 0);
         let (mut after, mut next) = (self.after, None);
         while listed < limit {
-            let most = match self.error {
-                Some(_) => PAGE,
-                None => PAGE.min(limit - listed),
-            };
+            let most = if self.errors.is_empty() { PAGE.min(limit - listed) } else { PAGE };
             let mut query = self.filter.runs(client).limit(most);
             if let Some(after) = after {
                 query = query.after(after);
@@ -109,16 +112,16 @@ impl Ls {
             // A page of a search for a text in ids has what was found in its time.
             let is_short = page.runs.len() < most;
             for info in page.runs {
-                let text = info.error.as_ref().map_or("", |error| error.text.as_str());
-                if self.error.as_ref().is_some_and(|wanted| !text.contains(wanted)) || listed == limit {
+                if !self.errors.matches(&info) || listed == limit {
                     continue;
                 }
                 listed += 1;
-                rows.push(row(output, &info));
+                found.push(info);
             }
             next = page.next;
             if is_endless {
-                output.list("runs", &COLUMNS, std::mem::take(&mut rows), Map::new())?;
+                let rows = found.drain(..).map(|info| row(output, &info)).collect();
+                output.list("runs", &COLUMNS, rows, Map::new())?;
                 output.flush()?;
             }
             after = match next {
@@ -128,7 +131,7 @@ impl Ls {
             if is_short && self.filter.id.is_some() && !is_endless {
                 break;
             }
-            if self.error.is_some() && searched >= SEARCHED {
+            if !self.errors.is_empty() && searched >= SEARCHED {
                 eprintln!(
                     "searched the newest {searched} runs; go on with --after {}",
                     next.map_or_else(String::new, |next| next.to_string())
@@ -139,11 +142,25 @@ impl Ls {
         if is_endless {
             return Ok(());
         }
+        if output.format() == Format::Table {
+            found = explained(client, found).await;
+        }
+        let rows = found.iter().map(|info| row(output, info)).collect();
         let next = next.map(|next| next.to_string());
         if let (Some(next), Format::Table) = (&next, output.format()) {
             eprintln!("there are more: --limit N, or --after {next}");
         }
         output.list("runs", &COLUMNS, rows, Map::from_iter([("next".to_owned(), json!(next))]))
+    }
+}
+
+/// A run that tries again what has failed does not look like one that runs.
+pub(super) fn status(info: &RunInfo) -> Cell {
+    match info.failing_since {
+        Some(_) if !info.status.is_terminal() && info.status != Status::Stuck => {
+            Cell { text: "failing".to_owned(), paint: Paint::Bold }
+        }
+        _ => Cell { text: info.status.to_string(), paint: paint(info.status) },
     }
 }
 
@@ -158,11 +175,33 @@ pub(super) fn paint(status: Status) -> Paint {
     }
 }
 
+/// Adds to each run why it does not move, as far as there is time to read it.
+async fn explained(client: &Client, runs: Vec<RunInfo>) -> Vec<RunInfo> {
+    let deadline = Instant::now() + READ_MAX;
+    let explain = |info: RunInfo| async move {
+        let is_known = info.status.is_terminal() || info.status == Status::Stuck;
+        if is_known || Instant::now() > deadline {
+            return info;
+        }
+        let run: AnyRun = client.get_run(&info.id);
+        match run.waiting().await.map(|waiting| waiting.into_iter().next()) {
+            Ok(Some(reason)) => RunInfo { reason: Some(reason), ..info },
+            // It was deleted, or its journal cannot be read: the others are listed all the same.
+            Ok(None) | Err(_) => info,
+        }
+    };
+    futures_util::stream::iter(runs).map(explain).buffered(READS).collect().await
+}
+
 /// What a list says of the reason: as much as other columns do not.
 fn reason(output: &Output, info: &RunInfo) -> String {
     match &info.reason {
         Some(Waiting::Ended { .. } | Waiting::Stuck { .. }) | None => String::new(),
         Some(Waiting::Timer { until }) => format!("a time, {}", output.time(*until)),
+        // The error has a column of its own.
+        Some(Waiting::Retrying { step, attempt, next_at, .. }) => {
+            format!("attempt {attempt} of `{step}`, {}", output.time(*next_at))
+        }
         Some(reason) => reason.to_string(),
     }
 }
@@ -172,7 +211,7 @@ fn row(output: &Output, info: &RunInfo) -> Row {
     let cells = vec![
         info.id.clone().into(),
         info.workflow.clone().into(),
-        Cell { text: info.status.to_string(), paint: paint(info.status) },
+        status(info),
         reason(output, info).into(),
         output.time(info.created_at).into(),
         error.map_or_else(String::new, |error| shortened(&error.text, ERROR_CHARACTERS)).into(),

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::context::{AnyRun, Context};
 use super::exit::Exit;
 use super::json;
-use super::ls::paint;
+use super::ls::status;
 use super::output::{Format, Output};
 use super::report::Outcome;
 use super::table::{Cell, Paint};
 use super::watch;
 use crate::history::{StepOutcome, StepStatus};
-use crate::model::{HookInfo, RunError, RunInfo, Suspended, Waiting, causes_text};
+use crate::model::{HookInfo, RunError, RunInfo, Suspended, Waiting, WorkerInfo, causes_text};
 use crate::steering::errors;
 use crate::steering::text::shortened;
 
@@ -44,6 +44,10 @@ struct Summary {
     suspended: Vec<Suspended>,
     children: Vec<String>,
     streams: Vec<String>,
+    /// The worker that holds the run.
+    holder: Option<WorkerInfo>,
+    /// The deployment that it is bound to.
+    bound_to: Option<String>,
 }
 
 const CHARACTERS: usize = 200;
@@ -70,6 +74,12 @@ async fn summary_of(run: &AnyRun) -> Outcome<Summary> {
     let client = run.engine().await?;
     let info = run.info().await?;
     let steps = run.steps().await?;
+    let row = client.inner().row(&info.id).await?;
+    let owner = row.as_ref().map(|row| row.fence.owner).filter(|_| !info.status.is_terminal());
+    let holder = match owner {
+        Some(owner) => client.inner().worker(owner).await?,
+        None => None,
+    };
     let is_open = |step: &StepOutcome| matches!(step.status, StepStatus::Running | StepStatus::Suspended);
     Ok(Summary {
         waiting: run.waiting().await?,
@@ -82,6 +92,8 @@ async fn summary_of(run: &AnyRun) -> Outcome<Summary> {
         suspended: run.suspended().await?,
         children: run.children().await?,
         streams: run.streams().await?,
+        holder,
+        bound_to: row.and_then(|row| row.required_deployment.as_deref().map(str::to_owned)),
         info,
     })
 }
@@ -103,6 +115,8 @@ impl Summary {
             "suspended": self.suspended.iter().map(json::part).collect::<Vec<_>>(),
             "children": self.children,
             "streams": self.streams,
+            "held_by": self.holder.as_ref().map(json::part),
+            "bound_to": self.bound_to,
         });
         if let (Value::Object(document), Value::Object(more)) = (&mut document, more) {
             document.extend(more);
@@ -115,7 +129,7 @@ impl Summary {
         let mut lines = Lines { output };
         lines.put("run", info.id.clone())?;
         lines.put("workflow", info.workflow.clone())?;
-        lines.put("status", Cell { text: info.status.to_string(), paint: paint(info.status) })?;
+        lines.put("status", status(info))?;
         if !info.status.is_terminal() {
             for waiting in &self.waiting {
                 lines.put("waits", waiting.to_string())?;
@@ -125,6 +139,17 @@ impl Summary {
             let text = format!("{} ({})", error.text.trim_end(), error.code);
             lines.put("error", Cell { text, paint: Paint::Bad })?;
         }
+        for (name, text) in self.waiting.first().into_iter().flat_map(help) {
+            lines.put(name, text.to_owned())?;
+        }
+        if let Some(holder) = &self.holder {
+            let pid = holder.pid.map(|pid| format!("process {pid} ")).unwrap_or_default();
+            let host = holder.host.as_ref().map(|host| format!("on {host}")).unwrap_or_default();
+            let deployment = holder.deployment.as_ref().map(|id| format!(", deployment {id}")).unwrap_or_default();
+            let is_gone = if holder.is_alive { "" } else { ", which is gone" };
+            lines.put("held by", format!("{pid}{host}{deployment}{is_gone}"))?;
+        }
+        lines.optional("bound to", self.bound_to.as_ref().map(|id| format!("deployment {id}")))?;
         lines.put("created", lines.output.time(info.created_at))?;
         lines.optional("started", info.started_at.map(|time| lines.output.time(time)))?;
         lines.optional("ended", info.completed_at.map(|time| lines.output.time(time)))?;
@@ -160,6 +185,15 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+/// What the error of a stuck run says of its place, and of the remedy.
+fn help(waiting: &Waiting) -> Vec<(&'static str, &str)> {
+    let Waiting::Stuck { details, .. } = waiting else { return Vec::new() };
+    let parts = details.lines().filter_map(|line| line.trim_start().split_once(": "));
+    let named =
+        |(name, text)| ["operation", "expected", "found", "help"].into_iter().find(|it| *it == name).zip(Some(text));
+    parts.filter_map(named).collect()
 }
 
 /// A step that has not ended, in one line.

@@ -61,7 +61,8 @@ impl Trace {
             };
             let look = timeline::Look { now, scale: tree::SCALE, unfolded: &BTreeSet::new() };
             let timeline = timeline::lay_out(&calls, look);
-            let look = Look { now, color: output.has_color(), raw: output.is_raw() };
+            let is_iso = matches!(output.times(), Times::Iso);
+            let look = Look { now, is_iso, color: output.has_color(), raw: output.is_raw() };
             tree::lines(&info, &calls, &timeline, look).into_iter().try_for_each(|line| output.line(line))?;
             Ok(info.status.is_terminal().then_some(Exit::Ok))
         })

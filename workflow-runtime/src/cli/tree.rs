@@ -45,6 +45,8 @@ impl Kind {
 pub(super) struct Look {
     /// In milliseconds since 1970.
     pub now: u64,
+    /// Whether times are shown as they are, and not how long ago they were.
+    pub is_iso: bool,
     pub color: bool,
     pub raw: bool,
 }
@@ -181,6 +183,8 @@ fn line(state: State, label: &str, detail: &str, (began, ended): (u64, Option<u6
     let (mark, paint) = state.mark();
     let took = match ended {
         Some(ended) => short(Duration::from_millis(ended.saturating_sub(began))),
+        // What is now is that of the last event.
+        None if look.is_iso => format!("since {}", rfc3339::format(time(began))),
         None => relative(time(began), time(look.now)),
     };
     let took = Paint::Quiet.on(&took, look.color);
@@ -223,7 +227,7 @@ mod tests {
         };
         let calls = Collected { calls, before, ..Collected::default() };
         let look = timeline::Look { now, scale: SCALE, unfolded: &BTreeSet::new() };
-        lines(&info, &calls, &timeline::lay_out(&calls, look), Look { now, color: false, raw: false })
+        lines(&info, &calls, &timeline::lay_out(&calls, look), Look { now, is_iso: false, color: false, raw: false })
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Inner {
     }
 
     /// The worker with this number, if it is listed.
-    #[cfg(feature = "web")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) async fn worker(&self, owner: u64) -> Result<Option<WorkerInfo>> {
         let roster = self.roster().await?;
         let found = roster.workers().find(|(row, _)| row.owner == owner);

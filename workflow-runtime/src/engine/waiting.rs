@@ -104,8 +104,10 @@ impl Inner {
                 Work::Step(step) if step.run.is_some() => self.reason_elsewhere(&roster, op, step, now).await?,
                 Work::Step(step) => Some(reason_of_step(op, step, since, attempts_max, now)),
                 Work::Timer { until } => Some(Waiting::Timer { until: time(until) }),
-                Work::Hook { label: Some(label), .. } => Some(Waiting::Suspended { label, step: None, run: None }),
-                Work::Hook { token, metadata, .. } => Some(Waiting::Hook { token, metadata }),
+                Work::Hook { label: Some(label), .. } => {
+                    Some(Waiting::Suspended { label, step: None, run: None, since: Some(time(since)) })
+                }
+                Work::Hook { token, metadata, .. } => Some(Waiting::Hook { token, metadata, since: Some(time(since)) }),
                 Work::Child { run, workflow, .. } => {
                     let status = self.row(&run).await?.map(|row| row.status);
                     Some(Waiting::Child { run, workflow, status })
@@ -182,7 +184,7 @@ impl Inner {
 fn reason_of_step(op: u64, step: PendingStep, since: u64, attempts_max: Option<u32>, now: u64) -> Waiting {
     let PendingStep { step, name, run, attempt, failed, suspended, .. } = step;
     match (suspended, failed) {
-        (Some(label), _) => Waiting::Suspended { label, step: Some(step), run },
+        (Some(label), _) => Waiting::Suspended { label, step: Some(step), run, since: Some(time(since)) },
         (None, Some((error, at))) if at > now => {
             Waiting::Retrying { step, name, operation: op, attempt, attempts_max, error, next_at: time(at), run }
         }

@@ -106,9 +106,10 @@ impl<T, E> Run<T, E> {
         Ok(self.info().await?.status)
     }
 
-    /// Ends every [`sleep`](crate::sleep()) that the run currently waits for, before its deadline.
+    /// Ends every [`sleep`](crate::sleep()) that the run currently waits for, before its deadline, and begins the next
+    /// attempts of its steps that wait for their backoff.
     /// The run's clock does not jump: [`now`](crate::now) returns the time of this wake-up.
-    /// Timeouts are not affected. A run that does not sleep, or that has ended, does not change.
+    /// Timeouts are not affected. A run that waits for neither, or that has ended, does not change.
     ///
     /// The wake-up is durable once this returns.
     ///

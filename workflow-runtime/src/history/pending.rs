@@ -12,7 +12,7 @@ use crate::replay::{Class, Command, Delivery, End, Event, Suspension, TurnRecord
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub work: Work,
-    /// When it was issued, or a suspended step was resumed.
+    /// When it was issued, or a step was suspended or resumed.
     pub since: u64,
     /// Whether it was begun before the rollbacks of the run, which wait for its end.
     pub precedes_rollbacks: bool,
@@ -163,7 +163,10 @@ impl PendingOperations {
                 });
             }
             Event::Suspended { op, label, .. } => {
-                self.step(*op, |step| step.suspended = Some(label.to_string()));
+                let suspended = self.step(*op, |step| step.suspended = Some(label.to_string()));
+                if let Some(pending) = suspended {
+                    pending.since = at;
+                }
             }
             Event::Payload { op, .. } => {
                 let resumed = self.step(*op, |step| {

@@ -167,6 +167,9 @@ pub enum Waiting {
         token: String,
         /// The metadata that the workflow gave it.
         metadata: Option<Value>,
+        /// Since when, as recorded in the journal.
+        #[serde(default, with = "rfc3339::option")]
+        since: Option<SystemTime>,
     },
     /// The workflow, or a step, has [suspended](crate::suspend) itself.
     Suspended {
@@ -177,6 +180,9 @@ pub enum Waiting {
         /// The run that executes the step, if it has a queue; the run to [resume](crate::Run::resume) is the one that has
         /// called it.
         run: Option<String>,
+        /// Since when, as recorded in the journal.
+        #[serde(default, with = "rfc3339::option")]
+        since: Option<SystemTime>,
     },
     /// The run waits for a time: a sleep or a timeout.
     Timer {

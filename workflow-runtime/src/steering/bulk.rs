@@ -12,7 +12,7 @@ use super::AnyRun;
 use crate::engine::Client;
 use crate::error::{Code, Result};
 use crate::handles::runs::{Cursor, Runs};
-use crate::model::Status;
+use crate::model::{RunInfo, Status};
 
 const PAGE: usize = 100;
 /// A run that is created in the millisecond of the newest matching one belongs to the filter.
@@ -118,7 +118,11 @@ pub(crate) async fn due(client: &Client, id: &str, verb: &Verb, limits: Limits<'
     };
     let matches = limits.statuses.is_empty() || limits.statuses.contains(&status);
     if !matches || !(verb.applies)(status) {
-        return Ok(Due::Nothing(Done::Skipped(format!("it is {status}"))));
+        let help = match (verb.name, status) {
+            ("retry", Status::Running) => "; wake it, and a step that waits for a retry is tried again now",
+            _ => "",
+        };
+        return Ok(Due::Nothing(Done::Skipped(format!("it is {status}{help}"))));
     }
     Ok(if limits.is_dry_run { Due::Nothing(Done::Done) } else { Due::Act(run) })
 }
@@ -138,6 +142,8 @@ pub(crate) fn settled(result: Result<Done>, limits: Limits<'_>) -> Result<Done> 
 /// The ids of the runs that match a query, read page by page.
 pub(crate) struct Pages {
     query: Runs,
+    /// Whether a run of a page belongs to the filter: for what the store does not look at.
+    matches: Box<dyn Fn(&RunInfo) -> bool + Send + Sync>,
     page: std::vec::IntoIter<String>,
     next: Next,
 }
@@ -149,8 +155,8 @@ enum Next {
 }
 
 impl Pages {
-    pub fn of(query: Runs) -> Self {
-        Pages { query, page: Vec::new().into_iter(), next: Next::First }
+    pub fn of(query: Runs, matches: impl Fn(&RunInfo) -> bool + Send + Sync + 'static) -> Self {
+        Pages { query, matches: Box::new(matches), page: Vec::new().into_iter(), next: Next::First }
     }
 
     pub async fn next(&mut self) -> Result<Option<String>> {
@@ -165,7 +171,8 @@ impl Pages {
             };
             let page = query.await?;
             self.next = page.next.map_or(Next::End, Next::After);
-            self.page = page.runs.into_iter().map(|run| run.id).collect::<Vec<_>>().into_iter();
+            let runs = page.runs.into_iter().filter(|run| (self.matches)(run));
+            self.page = runs.map(|run| run.id).collect::<Vec<_>>().into_iter();
         }
     }
 }

@@ -353,7 +353,14 @@ impl Store for PostgresStore {
             let build = schema::build(&shared.db);
             let args =
                 args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag, INT4: build];
-            shared.db.read("follow a run", FOLLOW, args).await?;
+            match shared.db.try_to_read("follow a run", FOLLOW, args).await {
+                Ok(_) => {}
+                // Nothing can be written there, and no notification arrives: changes are looked for.
+                Err(fault) if listen::is_standby(&fault) => {}
+                Err(fault) => {
+                    return Err(shared.db.explain(schema::explained(&shared.db, fault).await, "follow a run"));
+                }
+            }
             // This store ignores its own notifications, so it forgets the run here.
             if rows {
                 shared.verified.forget(run).await;

@@ -55,7 +55,9 @@ impl Bulk {
     fn explained(self) -> &'static str {
         match self {
             Bulk::Retry => "Steps that succeeded do not run again. Those that failed run once more.",
-            Bulk::Wake => "Sleeps end now, before their deadlines.",
+            Bulk::Wake => {
+                "Sleeps end now, before their deadlines, and steps that wait for a retry are tried again now."
+            }
             Bulk::Cancel => "The runs end once a worker has executed their rollbacks. A cancel cannot be taken back.",
             Bulk::Delete => "All data of the runs is removed for good.",
         }
@@ -112,12 +114,14 @@ pub(super) fn fork_address(run: &str, event: u64) -> String {
 
 /// The actions that apply to a run now.
 pub(super) fn bar(visit: &Visit, info: &RunInfo, waiting: &[Waiting]) -> Markup {
-    let _ = waiting;
+    // For the first reason there is a button beside the sentence. Of a long run the others are not known.
+    let mut others = waiting.iter().skip(1);
+    let wakes = waiting.is_empty() || others.any(|it| matches!(it, Waiting::Retrying { .. } | Waiting::Timer { .. }));
     let may = |action| visit.may(action, Some(&info.id));
     let bulk = |bulk: Bulk| may(bulk.action()) && (bulk.verb().applies)(info.status);
     html! {
         div.row.actions {
-            @for one in Bulk::ALL.into_iter().filter(|one| bulk(*one)) {
+            @for one in Bulk::ALL.into_iter().filter(|one| bulk(*one) && (wakes || *one != Bulk::Wake)) {
                 a.btn.danger[one.ends()] href=(address(one, &info.id)) { (one.word()) "…" }
             }
             @if may(Action::Fork) { a.btn href=(link("fork", "run", &info.id)) { "Fork…" } }
@@ -136,6 +140,9 @@ pub(super) fn ends_wait(visit: &Visit, info: &RunInfo, waiting: &[Waiting]) -> M
             },
             Some(Waiting::Hook { token, .. }) if visit.may(Action::SendPayload, Some(token)) => {
                 a.btn href=(link("send", "token", token)) { "Send…" }
+            },
+            Some(Waiting::Retrying { run, .. }) if may(Action::Wake) => {
+                a.btn href=(address(Bulk::Wake, run.as_deref().unwrap_or(&info.id))) data-key="w" { "Retry now…" }
             },
             Some(Waiting::Timer { .. }) if may(Action::Wake) => { a.btn href=(address(Bulk::Wake, &info.id)) data-key="w" { "Wake up…" } },
             Some(Waiting::Child { run, .. }) => { a.btn href=(link("run", "id", run)) { "Open the child" } },

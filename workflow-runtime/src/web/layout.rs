@@ -4,11 +4,13 @@ use maud::{Markup, html};
 
 use super::document::{TABS, Tab, head, safe};
 use super::icons::{self, Icon};
+use super::text::number;
 use super::visit::Visit;
 
 /// A page with its bar.
 pub(super) fn page(visit: &Visit, tab: Tab, title: &str, keys: &[(&str, &str)], body: Markup) -> Markup {
     let is_read_only = visit.is_read_only();
+    let people = visit.surveys.last().map_or(0, |survey| survey.people());
     let is_live = visit.query().get("live") != Some("off");
     html! {
         (head(&format!("{} · {}", safe(title), safe(&visit.name)), is_live))
@@ -20,7 +22,12 @@ pub(super) fn page(visit: &Visit, tab: Tab, title: &str, keys: &[(&str, &str)], 
                 nav aria-label="Pages" {
                     ul {
                         @for (of, address, name) in TABS {
-                            li { a href=(address) aria-current=[(of == tab).then_some("page")] { (name) } }
+                            li { a href=(address) aria-current=[(of == tab).then_some("page")] {
+                                (name)
+                                @if of == Tab::People {
+                                    span data-live="people" { @if people > 0 { span.n title="Runs that wait for a person" { (number(people)) } } }
+                                }
+                            } }
                         }
                     }
                 }

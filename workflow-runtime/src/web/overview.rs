@@ -30,7 +30,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     let workers = async { Ok(visit.client.workers().await?) };
     let (survey, workers, ended) = tokio::try_join!(survey, workers, ended(visit))?;
     let failing = survey.failing_count;
-    let people = survey.rows.iter().filter(|row| label(row).is_some()).count() as u64;
+    let people = survey.people();
     let stuck = survey.count(Status::Stuck);
     let body = html! {
         div.head {
@@ -81,14 +81,6 @@ fn title(failing: u64, stuck: u64, people: u64, survey: &Survey, workers: &[Work
     }
     let text = parts.join(", ");
     sentence::capital(&text)
-}
-
-/// The label of the question that a run asks a person.
-fn label(row: &Row) -> Option<&str> {
-    row.waiting.iter().find_map(|waiting| match waiting {
-        Waiting::Suspended { label, .. } => Some(label.as_str()),
-        _ => None,
-    })
 }
 
 /// The newest runs that have ended in the last 24 hours.
@@ -265,8 +257,17 @@ fn waiting(visit: &Visit, survey: &Survey) -> Markup {
                     thead { tr { th { "Reason" } th.num { "Runs" } th.num { "Oldest" } } }
                     tbody {
                         @for ((word, of, wrong), (count, oldest)) in &reasons {
+                            @let to = match *word {
+                                "Person" => link("people", "label", of),
+                                "Hook" => "people".to_owned(),
+                                "Queue" | "Lock" => "workers".to_owned(),
+                                "Workflow" => link("runs", "workflow", of),
+                                _ => link("runs", "view", View::Waiting.name()),
+                            };
                             tr {
-                                td.cut title=(format!("{word} {}{wrong}", safe(of))) { (word) @if !of.is_empty() { " " code { (safe(of)) } } (wrong) }
+                                td.cut title=(format!("{word} {}{wrong}", safe(of))) {
+                                    a href=(to) { (word) @if !of.is_empty() { " " code { (safe(of)) } } (wrong) }
+                                }
                                 td.num { (number(*count)) @if !survey.is_complete { "+" } }
                                 td.num.nw.mid { (time::age(*oldest, visit.now)) }
                             }

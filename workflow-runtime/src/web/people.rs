@@ -1,5 +1,7 @@
 //! What runs wait for that people, or other services, have to send.
 
+use std::time::SystemTime;
+
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
@@ -93,6 +95,23 @@ fn with_rows<T>(rows: Vec<&Row>, read: Vec<Result<Vec<T>>>) -> Result<Vec<(&Row,
     Ok(all)
 }
 
+/// Since when it waits, and until when if the whole run waits for one more thing, a time.
+fn since(visit: &Visit, row: &Row, of: impl Fn(&Waiting) -> Option<SystemTime>) -> Markup {
+    let until = match &row.waiting[..] {
+        [_, Waiting::Timer { until }] => Some(*until),
+        _ => None,
+    };
+    html! {
+        span.mid.nw {
+            @match row.waiting.iter().find_map(of) {
+                Some(since) => { "since " (time::age(since, visit.now)) },
+                None => { "started " (time::age(row.info.created_at, visit.now)) " ago" },
+            }
+            @if let Some(until) = until { ", until " (time::at(until, visit.now)) }
+        }
+    }
+}
+
 fn question(visit: &Visit, published: &Published, row: &Row, asked: &Suspended) -> Markup {
     let id = &row.info.id;
     let text = visit.shown(&asked.payload, id).map(|payload| match payload.as_str() {
@@ -105,7 +124,10 @@ fn question(visit: &Visit, published: &Published, row: &Row, asked: &Suspended) 
                 span.cut.full { (safe(&text.map_or_else(|| "A question".to_owned(), |text| shortened(&text, CHARACTERS)))) }
                 code.mono.cut { (safe(&asked.label)) }
                 a.mono.cut href=(link("run", "id", id)) title=(safe(id)) { (cut_id(id)) }
-                span.mid.nw { "started " (time::age(row.info.created_at, visit.now)) " ago" }
+                (since(visit, row, |waiting| match waiting {
+                    Waiting::Suspended { label, since, .. } if *label == asked.label => *since,
+                    _ => None,
+                }))
             }
             (actions::suspension(visit, published, id, asked, &Query::default(), &Wrong::new()))
         }
@@ -119,7 +141,10 @@ fn open_hook(visit: &Visit, published: &Published, row: &Row, hook: &HookInfo) -
                 code.cut.full { (safe(&hook.token)) }
                 span.mid.cut { (safe(&row.info.workflow)) }
                 a.mono.cut href=(link("run", "id", &row.info.id)) title=(safe(&row.info.id)) { (cut_id(&row.info.id)) }
-                span.mid.nw { "started " (time::age(row.info.created_at, visit.now)) " ago" }
+                (since(visit, row, |waiting| match waiting {
+                    Waiting::Hook { token, since, .. } if *token == hook.token => *since,
+                    _ => None,
+                }))
             }
             (actions::hook(visit, published, hook, &Query::default(), &Wrong::new()))
         }

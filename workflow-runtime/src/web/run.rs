@@ -27,10 +27,12 @@ use super::layout;
 use super::published::Place;
 use super::query::{Query, link};
 use super::sentence;
-use super::text::word;
+use super::survey;
+use super::text::{counted, word};
 use super::time;
 use super::visit::Visit;
 use super::workers;
+use crate::limits::COUNTED_RUNS_MAX;
 use crate::model::Waiting;
 use crate::steering::errors;
 use crate::steering::text::{safe, shortened};
@@ -66,13 +68,23 @@ pub(super) async fn page(visit: &Visit, id: &str, query: &Query) -> Result<Respo
         "family" => (family::tab(visit, &source).await?, source.waiting(visit).await?),
         _ => timeline::tab(visit, &source, query).await?,
     };
+    let run = visit.run(id);
+    let streams = run.streams().await?.len() as u64;
+    let children: u64 = visit.client.runs().parent(id).count_up_to(COUNTED_RUNS_MAX).await?.values().sum();
+    let family = children + u64::from(source.info.parent.is_some());
+    let counts = [("timeline", source.calls), ("streams", streams), ("family", family)];
     let body = html! {
         link rel="stylesheet" href=(assets::RUN_STYLE.address());
         (head(visit, &source, &waiting).await?)
-        nav.tabs aria-label="Parts of the run" {
+        nav.tabs aria-label="Parts of the run" data-live="parts" {
             @for (name, word) in TABS {
                 a href=(link("run", "id", id) + if name == "timeline" { "" } else { "&tab=" } + if name == "timeline" { "" } else { name })
-                    aria-current=[(name == tab).then_some("page")] { (word) }
+                    aria-current=[(name == tab).then_some("page")] {
+                    (word)
+                    @if let Some(count) = counts.iter().find(|count| count.0 == name).map(|count| count.1).filter(|count| *count > 0) {
+                        " " span.n { (counted(count)) }
+                    }
+                }
             }
             @if tab == "timeline" { (timeline::switches(query)) }
         }
@@ -106,6 +118,7 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
         Some(Waiting::Suspended { .. }) => question(visit, &info.id).await?,
         _ => None,
     };
+    let other = survey::other(&visit.client, waiting).await;
     let (published, holder) = (visit.catalogues.published(&visit.client).await?, source.holder(visit).await?);
     Ok(html! {
         div.head {
@@ -116,7 +129,7 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
             (icon.svg())
             div {
                 @match waiting.first() {
-                    Some(first) if !info.status.is_terminal() => p { (sentence::of(first, visit.now)) },
+                    Some(first) if !info.status.is_terminal() => p { (sentence::of_both(first, other.as_ref(), visit.now)) },
                     _ => p {
                         (Icon::word(icon))
                         @if let Some(at) = info.completed_at {
@@ -136,11 +149,14 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
             (actions::ends_wait(visit, info, waiting))
         }
         dl.meta data-live="meta" {
-            div { dt { "status" } dd { (info.status) } }
+            div { dt { "status" } dd { (icon.word().to_lowercase()) } }
             div { dt { "workflow" } dd { a.lnk href=(link("runs", "workflow", &info.workflow)) { (safe(&info.workflow)) } } }
             @if let Some(place) = published.workflow(&info.workflow) { div { dt { "source" } dd { (location(place)) } } }
             @if let Some(holder) = &holder {
                 div { dt { "held by" } dd { a.lnk href="workers" { (workers::name(holder)) } @if !holder.is_alive { " which is gone" } } }
+            }
+            @if let Some(deployment) = holder.as_ref().and_then(|holder| holder.deployment.as_ref()) {
+                div { dt { "deployment" } dd { code { (safe(deployment)) } } }
             }
             @if !info.status.is_terminal() && holder.is_none() { div { dt { "held by" } dd { "no worker" } } }
             div { dt { "created" } dd { (time::at(info.created_at, visit.now)) ", " (time::age(info.created_at, visit.now)) " ago" } }

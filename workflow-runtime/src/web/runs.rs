@@ -17,7 +17,7 @@ use super::error::WebError;
 use super::icons::Icon;
 use super::layout;
 use super::query::Query;
-use super::survey::{Row, Survey, explained};
+use super::survey::{Row, Survey, explained, with_others};
 use super::text::counted;
 use super::visit::Visit;
 use crate::engine::Client;
@@ -53,7 +53,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
         (views(&survey, &filter, &query))
         (chips(&filter, &query, group))
         @if group == "none" {
-            (list(visit, &filter, &query).await?)
+            (list(visit, &filter, &query, &survey).await?)
         } @else {
             (groups::table(visit, &filter, &query, group).await?)
         }
@@ -102,7 +102,7 @@ fn chips(filter: &Filter, query: &Query, group: &str) -> Markup {
     }
 }
 
-async fn list(visit: &Visit, filter: &Filter, query: &Query) -> Result<Markup, WebError> {
+async fn list(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) -> Result<Markup, WebError> {
     let listed = listed(&visit.client, filter, query).await?;
     let older = listed.next.map(|next| query.clone().with("after", &next).to("runs"));
     let is_first = query.get("after").is_none();
@@ -113,7 +113,7 @@ async fn list(visit: &Visit, filter: &Filter, query: &Query) -> Result<Markup, W
         } @else {
             form.list method="post" action="bulk" {
                 (table(visit, &listed.rows, true))
-                (selection(visit, filter, query))
+                (selection(visit, filter, query, survey))
             }
         }
         div.pager.row {
@@ -128,21 +128,23 @@ async fn list(visit: &Visit, filter: &Filter, query: &Query) -> Result<Markup, W
 }
 
 /// The bar that appears when a run is selected, and the actions on all that match.
-fn selection(visit: &Visit, filter: &Filter, query: &Query) -> Markup {
+fn selection(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) -> Markup {
     let offered: Vec<Bulk> = Bulk::ALL.into_iter().filter(|bulk| visit.may(bulk.action(), None)).collect();
     if offered.is_empty() {
         return html! {};
     }
     let all = filter.parameters(query).and("all", "1");
+    // With other filters than the view they are counted on the next page.
+    let count = filter.chips().is_empty().then(|| counted(filter.view.count(survey)) + " ").unwrap_or_default();
     html! {
         div.bulk role="group" aria-label="Act on the selection" {
             b { "selected" }
-            a.btn.tiny href=(all.to("bulk")) { "All that match…" }
+            a.btn.tiny href=(all.to("bulk")) { "All " (count) "that match…" }
             @for bulk in offered {
                 button.btn.tiny.danger[bulk.ends()] name="do" value=(bulk.name()) { (bulk.word()) "…" }
             }
         }
-        p.dim.sm.all { a href=(all.to("bulk")) { "Act on all that match…" } }
+        p.dim.sm.all { a href=(all.to("bulk")) { "Act on all " (count) "that match…" } }
     }
 }
 
@@ -184,7 +186,9 @@ async fn listed(client: &Client, filter: &Filter, query: &Query) -> Result<Liste
             break after.map(|next| next.to_string());
         }
     };
-    Ok(Listed { rows: explained(client, found, Instant::now() + READ_MAX).await?, next })
+    let deadline = Instant::now() + READ_MAX;
+    let rows = explained(client, found, deadline).await?;
+    Ok(Listed { rows: with_others(client, rows, deadline).await, next })
 }
 
 /// How many ids are read at once.

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::icons::Icon;
 use super::query::link;
-use super::time::{ahead, at, until};
+use super::time::{age, ahead, at, until};
 use crate::model::{RunInfo, Status, Waiting};
 use crate::steering::text::{safe, shortened};
 
@@ -65,6 +65,43 @@ fn state(status: &Option<Status>) -> Markup {
     }
 }
 
+/// For how long a wait lasts, if that is recorded.
+fn lasts(since: Option<SystemTime>, now: SystemTime) -> Markup {
+    html! { @if let Some(since) = since { " since " (age(since, now)) } }
+}
+
+/// What another run does that a run waits for: `which retries charge in 12 s`.
+fn does(waiting: &Waiting, now: SystemTime) -> Option<Markup> {
+    let has_verb = matches!(
+        waiting,
+        Waiting::Executing { .. }
+            | Waiting::Retrying { .. }
+            | Waiting::Queued { .. }
+            | Waiting::Child { .. }
+            | Waiting::Run { .. }
+            | Waiting::Hook { .. }
+            | Waiting::Suspended { .. }
+            | Waiting::Timer { .. }
+            | Waiting::BeforeRollback { .. }
+            | Waiting::RollingBack { .. }
+    );
+    let mut sentence = has_verb.then(|| of(waiting, now))?.into_string();
+    sentence.get_mut(..1)?.make_ascii_lowercase();
+    Some(PreEscaped(sentence))
+}
+
+/// The sentence of a run whose first reason is another run, with what that one waits for.
+pub(super) fn of_both(waiting: &Waiting, other: Option<&Waiting>, now: SystemTime) -> Markup {
+    let Some(does) = other.and_then(|other| does(other, now)) else { return of(waiting, now) };
+    html! {
+        @match waiting {
+            Waiting::Child { run, .. } => { "Waits for its child " (run_link(run)) ", which " (does) },
+            Waiting::Run { run, .. } => { "Waits for run " (run_link(run)) ", which " (does) },
+            _ => (of(waiting, now)),
+        }
+    }
+}
+
 /// The sentence: the verb first, then since, then until.
 pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
     html! {
@@ -109,10 +146,13 @@ pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
                 @for run in runs { (run_link(run)) " for " }
                 @if let Some(first) = runs.first() { code { (safe(first)) } }
             },
-            Waiting::Hook { token, .. } => { "Waits for a payload to hook " code { (safe(token)) } },
-            Waiting::Suspended { label, step, .. } => {
+            Waiting::Hook { token, since, .. } => {
+                "Waits for a payload to hook " code { (safe(token)) } (lasts(*since, now))
+            },
+            Waiting::Suspended { label, step, since, .. } => {
                 "Waits for a person to answer " code { (safe(label)) }
                 @if let Some(step) = step { ", asked by " code { (safe(step)) } }
+                (lasts(*since, now))
             },
             Waiting::Timer { until: time } => { "Sleeps until " (until(*time, now)) },
             Waiting::BeforeRollback { waits_for, .. } => { "Waits before it rolls back: " (of(waits_for, now)) },

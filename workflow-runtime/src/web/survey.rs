@@ -43,6 +43,8 @@ pub(super) struct Row {
     pub info: RunInfo,
     /// Why it does not move; empty if it moves, or if that could not be read in time.
     pub waiting: Vec<Waiting>,
+    /// What the run waits for that it waits for, where that was read.
+    pub other: Option<Waiting>,
 }
 
 impl Row {
@@ -76,6 +78,12 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// How many of the newest runs that have not ended wait for a person.
+    pub fn people(&self) -> u64 {
+        let asks = |row: &&Row| row.waiting.iter().any(|waiting| matches!(waiting, Waiting::Suspended { .. }));
+        self.rows.iter().filter(asks).count() as u64
+    }
+
     pub fn count(&self, status: Status) -> u64 {
         self.counts.get(&status).copied().unwrap_or_default()
     }
@@ -96,6 +104,11 @@ struct Taken {
 pub(super) struct Surveys(Mutex<Option<Taken>>);
 
 impl Surveys {
+    /// The last look, if there was one and no request takes one.
+    pub fn last(&self) -> Option<Arc<Survey>> {
+        Some(self.0.try_lock().ok()?.as_ref()?.survey.clone())
+    }
+
     /// The latest look, or a new one.
     pub async fn latest(self: &Arc<Self>, client: &Client) -> Result<Arc<Survey>> {
         // Requests that arrive during a survey wait for its result.
@@ -175,7 +188,7 @@ pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Ins
     let explain = |info: RunInfo| async move {
         if info.status.is_terminal() || Instant::now() > deadline {
             let waiting = info.reason.clone().into_iter().collect();
-            return Ok(Some(Row { info, waiting }));
+            return Ok(Some(Row { info, waiting, other: None }));
         }
         row(client, info).await
     };
@@ -183,16 +196,34 @@ pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Ins
     rows.into_iter().filter_map(Result::transpose).collect()
 }
 
+/// What the run waits for that a run waits for first. It is not known if it cannot be read.
+pub(super) async fn other(client: &Client, waiting: &[Waiting]) -> Option<Waiting> {
+    let (Waiting::Child { run, status, .. } | Waiting::Run { run, status }) = waiting.first()? else { return None };
+    status.filter(|status| !status.is_terminal() && *status != Status::Stuck)?;
+    let handle: AnyRun = client.get_run(run);
+    handle.waiting().await.ok()?.into_iter().next()
+}
+
+/// Adds what the runs wait for that the rows wait for, until a time.
+pub(super) async fn with_others(client: &Client, rows: Vec<Row>, deadline: Instant) -> Vec<Row> {
+    let add = |row: Row| async move {
+        let is_late = Instant::now() > deadline;
+        let other = if is_late { None } else { other(client, &row.waiting).await };
+        Row { other, ..row }
+    };
+    futures_util::stream::iter(rows).map(add).buffered(READS).collect().await
+}
+
 /// `None` if the run was deleted since it was listed.
 async fn row(client: &Client, info: RunInfo) -> Result<Option<Row>> {
     let handle: AnyRun = client.get_run(&info.id);
     match handle.waiting().await {
-        Ok(waiting) => Ok(Some(Row { info, waiting })),
+        Ok(waiting) => Ok(Some(Row { info, waiting, other: None })),
         Err(error) if error.code() == Code::RunNotFound => Ok(None),
         // A journal that cannot be read does not hide the other runs.
         Err(error) => {
             tracing::warn!(run = info.id, %error, "the journal of a run could not be read");
-            Ok(Some(Row { waiting: info.reason.clone().into_iter().collect(), info }))
+            Ok(Some(Row { waiting: info.reason.clone().into_iter().collect(), info, other: None }))
         }
     }
 }

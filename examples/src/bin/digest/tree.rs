@@ -124,7 +124,7 @@ fn list_directory(
 }
 
 /// The size and the modification time of a file, by which a change is detected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     pub bytes: u64,
     /// Nanoseconds since 1970.

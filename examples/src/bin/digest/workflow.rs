@@ -89,7 +89,7 @@ pub struct Entry {
 }
 
 /// The result of a run.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// Files that were found.
     pub examined: usize,
@@ -262,7 +262,80 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
+    use workflow_runtime::testing::{Builder, TestEngine, explore};
+
     use super::*;
+
+    /// More than are outstanding at the same time.
+    const FILES: usize = WINDOW + 44;
+
+    fn name(text: impl AsRef<str>) -> Name {
+        Name::of(text.as_ref()).unwrap()
+    }
+
+    fn job() -> Job {
+        let (root, shown_as) = (name("/tree"), name("tree"));
+        Job { number: 1, root, shown_as, out: name("/manifest"), state: name("/manifest.db") }
+    }
+
+    /// A tree of so many files, and a directory that cannot be read. Nothing is on a disk.
+    fn engine(files: usize) -> Builder {
+        let listing = move |_| {
+            let unreadable = Problem { name: name("secret"), text: "permission denied".into() };
+            Ok(Listing { files: (0..files).map(|file| name(file.to_string())).collect(), problems: vec![unreadable] })
+        };
+        let hashed = |(_root, file): (Name, Name)| {
+            let sha256 = String::from_utf8_lossy(file.as_bytes()).into_owned();
+            Ok(Outcome::Hashed { sha256, stamp: Stamp::default() })
+        };
+        TestEngine::builder()
+            .mock(list, listing)
+            .mock(hash, hashed)
+            .mock(write, |(_job, entries)| Ok(summary(&entries)))
+            .deny_unmocked()
+            .deny_unawaited()
+    }
+
+    /// Has the digests in the order of the entries in place of the fingerprint.
+    fn summary(entries: &[Entry]) -> Summary {
+        let (mut digests, mut problems) = (Vec::new(), Vec::new());
+        for Entry { name, outcome } in entries {
+            match outcome {
+                Outcome::Hashed { sha256, .. } => digests.push(sha256.clone()),
+                Outcome::Problem(text) => problems.push(Problem { name: name.clone(), text: text.clone() }),
+            }
+        }
+        let (files, tree) = (digests.len(), digests.join(" "));
+        Summary { examined: entries.len(), files, bytes: files as u64, problems, tree, manifest: String::new() }
+    }
+
+    #[tokio::test]
+    async fn neither_a_crash_nor_the_order_of_the_digests_changes_the_manifest() -> Result<()> {
+        let summary = explore(digest, job()).engine(|| engine(12)).await?.one()?;
+        assert_eq!((summary.examined, summary.files), (12, 12));
+        assert_eq!(summary.tree, "0 1 2 3 4 5 6 7 8 9 10 11");
+        assert_eq!(summary.problems.len(), 1);
+        assert_eq!(summary.problems[0].name.as_bytes(), b"tree/secret");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stays_unreadable_is_a_problem_and_every_other_file_is_in_the_manifest() -> Result<()> {
+        let broken = |(_root, file): (Name, Name)| match file.as_bytes() {
+            b"7" => Err(Error::new("the disk is broken")),
+            _ => Ok(Outcome::Hashed { sha256: "00".into(), stamp: Stamp::default() }),
+        };
+        let engine = engine(FILES).mock(hash, broken).open().await?;
+        let summary = engine.start(digest, job()).await?.await?;
+        assert_eq!((summary.examined, summary.files), (FILES, FILES - 1));
+        let problems: Vec<_> = summary.problems.iter().map(|problem| problem.name.as_bytes()).collect();
+        assert_eq!(problems, [&b"tree/secret"[..], b"tree/7"]);
+        assert!(summary.problems[1].text.contains("the disk is broken"), "{}", summary.problems[1].text);
+        let attempts = engine.calls(hash).into_iter().filter(|(_, file)| file.as_bytes() == b"7").count();
+        assert!(attempts > 1, "it is tried again");
+        assert_eq!(engine.calls(hash).len(), FILES - 1 + attempts);
+        Ok(())
+    }
 
     // A step that is called outside a run is executed and not recorded.
     #[tokio::test]

@@ -59,15 +59,16 @@ impl Timers {
         }
     }
 
-    /// Forgets a deadline of a run, unless a later activation of the run has armed it again.
-    pub fn disarm(&self, live: &Arc<ActiveRun>, op: u64, deadline: Deadline) {
+    /// Forgets a deadline of a run, unless a later activation of the run has armed it again. Returns whether it had not come.
+    pub fn disarm(&self, live: &ActiveRun, op: u64, deadline: Deadline) -> bool {
         let mut wheels = self.wheels();
         let (armed, due) = wheels.of(deadline);
         let key = (due, live.key, op);
-        let is_own = armed.get(&key).is_some_and(|(of, _)| Arc::ptr_eq(of, live));
+        let is_own = armed.get(&key).is_some_and(|(of, _)| std::ptr::eq(&**of, live));
         let gone = is_own.then(|| armed.remove(&key));
         drop(wheels);
         drop(gone);
+        is_own
     }
 
     /// Resolves when a deadline was armed that is earlier than all others.

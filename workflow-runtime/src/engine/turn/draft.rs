@@ -68,6 +68,7 @@ pub(super) fn deliver(
                 break;
             }
             What::Message { sequence, event: Event::WakeUp } => {
+                end_backoffs(engine, live, driver, &mut draft);
                 // One event for each sleep: an event ends one operation.
                 driver.wake_at = Some(0);
                 draft.delivered.push(sequence);
@@ -197,6 +198,19 @@ pub(super) fn deliver(
     }
     live.put_back(arrivals);
     draft
+}
+
+/// Makes the attempts due that wait for their backoff. After a crash before their end they wait for it again: the earliest
+/// time of an attempt is recorded, and that it was moved forward is not.
+fn end_backoffs(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, draft: &mut Draft) {
+    let (shared, armed) = (driver.core.shared(), &mut driver.armed);
+    armed.retain(|op, deadline| {
+        let is_step = shared.with_open(*op, |kind| matches!(kind, Kind::Step(_))) == Some(true);
+        // One that has just come has an arrival of its own.
+        let ends = is_step && engine.timers.disarm(live, *op, *deadline);
+        draft.due.extend(ends.then_some(*op));
+        !ends
+    });
 }
 
 /// The inbox message of an arrival that an ended run does not need. A payload stays unread, and so does the start of a run

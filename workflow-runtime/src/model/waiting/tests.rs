@@ -103,12 +103,12 @@ fn each() -> Vec<(Waiting, &'static str)> {
         ),
         (Waiting::Cycle { runs: vec!["a".into(), "b".into()] }, "runs wait for each other: `a` for `b` for `a`"),
         (
-            Waiting::Hook { token: "approval".into(), metadata: Some(json!({ "by": "Ada" })) },
+            Waiting::Hook { token: "approval".into(), metadata: Some(json!({ "by": "Ada" })), since: Some(noon()) },
             "waiting for a payload for the hook `approval`",
         ),
-        (Waiting::Suspended { label: "ask".into(), step: None, run: None }, "suspended as `ask`"),
+        (Waiting::Suspended { label: "ask".into(), step: None, run: None, since: None }, "suspended as `ask`"),
         (
-            Waiting::Suspended { label: "ask".into(), step: Some("agent".into()), run: None },
+            Waiting::Suspended { label: "ask".into(), step: Some("agent".into()), run: None, since: Some(noon()) },
             "step `agent` is suspended as `ask`",
         ),
         (Waiting::Timer { until: noon() }, "waiting until 2026-11-30 12:04:07 UTC"),
@@ -142,6 +142,13 @@ fn the_json_of_a_reason_does_not_change() {
         "error": "card declined", "next_at": "2026-11-30T12:04:07.250Z", "run": null,
     });
     assert_eq!(serde_json::to_value(retrying(None, Some(5))).unwrap(), json);
+    let json = json!({
+        "reason": "suspended", "label": "ask", "step": null, "run": null, "since": "2026-11-30T12:04:07.250Z",
+    });
+    let asks = |since| Waiting::Suspended { label: "ask".into(), step: None, run: None, since };
+    assert_eq!(serde_json::to_value(asks(Some(noon()))).unwrap(), json);
+    let earlier = json!({ "reason": "suspended", "label": "ask", "step": null, "run": null });
+    assert_eq!(serde_json::from_value::<Waiting>(earlier).unwrap(), asks(None), "of a version without the time");
     let json = json!({ "reason": "child", "run": "a", "workflow": "w", "status": "suspended" });
     let child = Waiting::Child { run: "a".into(), workflow: "w".into(), status: Some(Status::Suspended) };
     assert_eq!(serde_json::to_value(child).unwrap(), json);
@@ -155,6 +162,6 @@ fn a_reason_of_a_later_version_is_read() {
 
 #[test]
 fn texts_of_users_cannot_change_a_terminal() {
-    let hook = Waiting::Hook { token: "\u{1b}[2J\nstuck".into(), metadata: None };
+    let hook = Waiting::Hook { token: "\u{1b}[2J\nstuck".into(), metadata: None, since: None };
     assert!(!hook.to_string().contains(char::is_control), "{hook}");
 }

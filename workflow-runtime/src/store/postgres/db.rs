@@ -215,8 +215,16 @@ impl Db {
 
     /// Sends a statement that reads, and for a while sends it again if the database is restarting or cannot be reached.
     pub async fn read(&self, what: &str, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, Error> {
+        match self.try_to_read(what, sql, args).await {
+            Ok(rows) => Ok(rows),
+            Err(fault) => Err(self.explain(schema::explained(self, fault).await, what)),
+        }
+    }
+
+    /// Like [`read`](Db::read), with a fault that is not explained yet.
+    pub async fn try_to_read(&self, what: &str, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         let (mut pauses, mut late) = (READ_PAUSES.into_iter(), false);
-        let rows = loop {
+        loop {
             let read = async { self.connect().await?.query(sql, args).await };
             match (read.await, pauses.next()) {
                 // Perhaps only the connection was lost.
@@ -229,10 +237,6 @@ impl Db {
                 }
                 (decided, _) => break decided,
             }
-        };
-        match rows {
-            Ok(rows) => Ok(rows),
-            Err(fault) => Err(self.explain(schema::explained(self, fault).await, what)),
         }
     }
 }

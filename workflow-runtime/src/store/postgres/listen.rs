@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::db::args;
@@ -120,12 +121,13 @@ async fn tell_after(shared: Weak<Shared>, appended: impl Future<Output = ()>, wo
 /// Starts to listen, and listens as long as the store is open. Polls for changes that cannot be received.
 pub(super) async fn start(shared: &Arc<Shared>) {
     let Some(config) = shared.db.options.listen.clone() else { return };
-    let first = listening(shared, &config).await;
+    let first = listening(shared, &config, true).await;
     let listener = tokio::spawn(listen(Arc::downgrade(shared), config, first));
     *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.abort_handle());
 }
 
-async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Listener> {
+/// `logs`: whether a failure is new.
+async fn listening(shared: &Arc<Shared>, config: &Config, logs: bool) -> Option<Listener> {
     let ear = async {
         let mut ear = connect(shared, config).await?;
         Ok::<_, Fault>(hears(shared, &mut ear).await?.then_some(ear))
@@ -136,23 +138,34 @@ async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Listener> {
             drop(shared.verified.set_heard(ear.server));
             Some(ear)
         }
-        Ok(None) => {
+        Ok(None) if logs => {
             let every = shared.db.options.poll;
             tracing::warn!(?every, "notifications of the database do not arrive here; changes are looked for");
             None
         }
-        Err(fault) => {
+        Err(fault) if logs && is_standby(&fault) => {
+            tracing::info!("the database is a standby, which can only be read; changes are looked for");
+            None
+        }
+        Err(fault) if logs => {
             tracing::warn!(?fault, "the notifications of the database cannot be listened to; changes are looked for");
             None
         }
+        Ok(None) | Err(_) => None,
     }
+}
+
+/// Whether the reason is that the server is a standby: it accepts neither `LISTEN` nor `NOTIFY`, until it is promoted.
+pub(super) fn is_standby(fault: &Fault) -> bool {
+    fault.state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 async fn listen(shared: Weak<Shared>, config: Config, first: Option<Listener>) {
     let (mut ear, mut pause) = (first, PAUSES.0);
+    let mut logs = false;
     loop {
         while let Some(listening) = &mut ear {
-            pause = PAUSES.0;
+            (pause, logs) = (PAUSES.0, true);
             let Some(every) = shared.upgrade().map(|shared| shared.db.options.poll) else { return };
             let words = tokio::select! {
                 biased;
@@ -180,7 +193,8 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Listener>) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
         let Some(shared) = shared.upgrade() else { return };
-        ear = listening(&shared, &config).await;
+        ear = listening(&shared, &config, logs).await;
+        logs = false;
         // Notifications that were sent meanwhile were not received.
         shared.signals.anything();
     }

@@ -106,7 +106,9 @@ async fn notify(shared: &Shared, word: &str) {
         session.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: words]).await
     };
     let notified: Result<_> = notified.await;
-    if let Err(fault) = notified {
+    if let Err(fault) = notified
+        && !super::listen::is_standby(&fault)
+    {
         tracing::warn!(?fault, "the processes that list runs could not be notified");
     }
 }

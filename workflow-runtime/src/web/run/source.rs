@@ -194,8 +194,10 @@ fn reason(call: &Branch, now: u64) -> Waiting {
     let run = || call.run.clone().unwrap_or_default();
     match &call.call {
         Call::Sleep { until } => Waiting::Timer { until: time(*until) },
-        Call::Hook { token } => Waiting::Hook { token: token.clone(), metadata: None },
-        Call::Suspend { label } => Waiting::Suspended { label: label.clone(), step: None, run: None },
+        Call::Hook { token } => Waiting::Hook { token: token.clone(), metadata: None, since: Some(time(call.began)) },
+        Call::Suspend { label } => {
+            Waiting::Suspended { label: label.clone(), step: None, run: None, since: Some(time(call.began)) }
+        }
         Call::Child { workflow, .. } => Waiting::Child { run: run(), workflow: workflow.clone(), status: None },
         Call::Run => Waiting::Run { run: run(), status: None },
         Call::Step { step, name } => {
@@ -206,7 +208,8 @@ fn reason(call: &Branch, now: u64) -> Waiting {
             match call.state {
                 State::Waiting if person => {
                     let label = call.detail.trim_start_matches("suspended as `").trim_end_matches('`').to_owned();
-                    Waiting::Suspended { label, step: Some(step), run: call.run.clone() }
+                    let since = call.spans.last().map(|span| time(span.from));
+                    Waiting::Suspended { label, step: Some(step), run: call.run.clone(), since }
                 }
                 State::Retrying if from > now => Waiting::Retrying {
                     step,

@@ -232,6 +232,7 @@ impl Filter {
         self.since.iter().for_each(|(_, text)| option("since", text));
         self.until.iter().for_each(|(_, text)| option("until", text));
         self.contains.iter().for_each(|text| option("id", text));
+        self.class.iter().for_each(|class| option("error-class", class));
         options
     }
 }

@@ -45,7 +45,7 @@ fn line(visit: &Visit, row: &Row, selects: bool) -> Markup {
                 "Cancelled" @if let Some(error) = row.error() { ": " (safe(&shortened(&error.text, ERROR_CHARACTERS))) }
             },
             (status, _) if status.is_terminal() => {},
-            (_, Some(reason)) => (sentence::of(reason, visit.now)),
+            (_, Some(reason)) => (sentence::of_both(reason, row.other.as_ref(), visit.now)),
             (_, None) => {},
         }
         @if row.waiting.len() > 1 { span.dim { " and " (row.waiting.len() - 1) " more" } }
