@@ -6,8 +6,9 @@ use std::task::Waker;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
+use super::super::carried::Carried;
 use super::super::divergence::{Divergence, untaken};
-use super::super::journal::{Carried, Command, End};
+use super::super::journal::{Command, End};
 use super::super::kind::{Completion, Kind};
 use super::super::request::Failing;
 use super::super::shared::BranchId;
