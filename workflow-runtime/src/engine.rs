@@ -76,11 +76,11 @@ pub(crate) use self::history::Next;
 pub(crate) use self::messages::HookPayload;
 pub(crate) use self::new_run::Asked;
 pub(crate) use self::parts::finished::{Finished, awaits_itself};
-pub(crate) use self::parts::outputs::AttemptWriter;
 pub(crate) use self::plain::plain_attempt;
 pub(crate) use self::repair::At;
 pub(crate) use self::scope::{
-    InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call, suspend,
+    AttemptWriter, InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call,
+    suspend,
 };
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::suspended::Which;

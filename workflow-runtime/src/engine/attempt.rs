@@ -97,6 +97,7 @@ pub(super) fn dispatch(
     let (resumed, last_payload) = resumed.unzip();
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
+        engine: engine.users(),
         origin,
         op,
         base: run.key_base(op),

@@ -230,7 +230,7 @@ impl Inner {
     fn live_from_start(self: &Arc<Self>, driver: DriverState, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
         let claim = Claimed { key, generation: 0, fence: Fence { owner, epoch: FIRST_EPOCH } };
         let actions = driver.core.shared().take_actions();
-        let live = ActiveRun::new(self.users(), claim, new.id.clone(), new.definition, span, InboxRead::default());
+        let live = ActiveRun::new(claim, new.id.clone(), new.definition, span, InboxRead::default());
         turn::activate(self, &live, driver, actions, Vec::new());
         self.waiters.touch();
     }

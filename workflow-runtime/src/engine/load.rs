@@ -150,7 +150,7 @@ fn install(
         .collect();
     let span = run_span(&row.id, definition);
     let claim = Claimed { key: row.key, generation: row.generation, fence: row.fence };
-    let live = ActiveRun::new(engine.users(), claim, row.id.clone(), definition, span, inbox);
+    let live = ActiveRun::new(claim, row.id.clone(), definition, span, inbox);
     turn::activate(engine, &live, driver, actions, messages);
 }
 
