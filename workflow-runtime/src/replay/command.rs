@@ -1,6 +1,7 @@
 //! The methods of commands. Most are one exhaustive match, so that a new command must be handled.
 
 use super::journal::{Command, Visit, each_text};
+use super::request::NONDETERMINISTIC;
 use crate::codec::{Payload, Recode};
 use crate::text::excerpt;
 
@@ -145,4 +146,111 @@ impl Command {
             Command::CloseStream { stream } => format!("closing the stream `{}`", excerpt(stream)),
         }
     }
+
+    /// The operation that it issues, if the operation has a result.
+    pub fn issues(&self) -> Option<u64> {
+        match self {
+            Command::Child { detached: true, own: None, .. } => None,
+            Command::Step { op, .. }
+            | Command::Timer { op, .. }
+            | Command::Hook { op, .. }
+            | Command::Child { op, .. }
+            | Command::Watch { op, .. } => Some(*op),
+            Command::State { .. }
+            | Command::Attribute { .. }
+            | Command::Suggested
+            | Command::Patch { .. }
+            | Command::Cancel { .. }
+            | Command::Write { .. }
+            | Command::CloseStream { .. } => None,
+        }
+    }
+
+    /// The id of the definition that it names.
+    pub(super) fn definition_id(&self) -> Option<&str> {
+        match self {
+            Command::Step { step, .. } if step != NONDETERMINISTIC => Some(step),
+            Command::Child { workflow, .. } => Some(workflow),
+            _ => None,
+        }
+    }
+
+    /// Whether two commands do the same thing, with whatever values.
+    pub(super) fn is_same(&self, other: &Command) -> bool {
+        match (self, other) {
+            (Command::Step { step, .. }, Command::Step { step: other, .. }) => step == other,
+            (Command::Child { workflow, .. }, Command::Child { workflow: other, .. }) => workflow == other,
+            (Command::Attribute { key, .. }, Command::Attribute { key: other, .. }) => key == other,
+            (
+                Command::Write { stream, .. } | Command::CloseStream { stream },
+                Command::Write { stream: other, .. } | Command::CloseStream { stream: other },
+            ) => stream == other,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// What it does, with the definite article.
+    pub(super) fn the(&self) -> String {
+        match self {
+            Command::Step { step, .. } if step == NONDETERMINISTIC => "the call of `nondeterministic`".to_owned(),
+            Command::Step { step, .. } => format!("the call of step `{}`", function(step)),
+            Command::Timer { .. } => "the sleep or timeout".to_owned(),
+            Command::Hook { .. } => "the hook".to_owned(),
+            Command::Child { workflow, .. } => format!("the call of workflow `{}`", function(workflow)),
+            Command::Watch { .. } => "the wait for a run".to_owned(),
+            Command::State { .. } => "the call of `set_state`".to_owned(),
+            Command::Attribute { key, value: Some(_) } => format!("the call of `set_attribute` for `{}`", excerpt(key)),
+            Command::Attribute { key, value: None } => format!("the call of `remove_attribute` for `{}`", excerpt(key)),
+            Command::Suggested => "the call of `continue_as_new_suggested`".to_owned(),
+            Command::Patch { name, .. } => format!("the call of `patched` for `{name}`"),
+            Command::Cancel { op } => format!("the drop of operation {op}"),
+            Command::Write { stream, .. } => format!("the write to the stream `{}`", excerpt(stream)),
+            Command::CloseStream { stream } => format!("the close of the stream `{}`", excerpt(stream)),
+        }
+    }
+
+    /// What it does, as a part of the name of a patch.
+    pub fn slug(&self) -> String {
+        let text = match self {
+            Command::Step { step: id, .. } | Command::Child { workflow: id, .. } => {
+                id.rsplit("::").next().unwrap_or(id)
+            }
+            Command::Timer { .. } => "sleep",
+            Command::Hook { .. } => "hook",
+            Command::Watch { .. } => "wait",
+            Command::State { .. } => "state",
+            Command::Attribute { key, .. } => key,
+            Command::Suggested => "suggested",
+            Command::Patch { name, .. } => name,
+            Command::Cancel { .. } => "drop",
+            Command::Write { stream, .. } | Command::CloseStream { stream } => stream,
+        };
+        text.chars().take(40).map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect()
+    }
+
+    /// A line of code that does it, of a function whose name has this suffix.
+    pub(super) fn code_with(&self, suffix: &str) -> String {
+        match self {
+            Command::Step { step, .. } if step == NONDETERMINISTIC => "nondeterministic(..).await".to_owned(),
+            Command::Step { step: id, .. } | Command::Child { workflow: id, .. } => {
+                format!("{}{suffix}(..).await?", function(id))
+            }
+            Command::Timer { .. } => "sleep(..).await".to_owned(),
+            Command::Hook { .. } => "hook(..)".to_owned(),
+            Command::Watch { .. } => "the wait".to_owned(),
+            Command::State { .. } => "set_state(..)?".to_owned(),
+            Command::Attribute { value: Some(_), .. } => "set_attribute(..)?".to_owned(),
+            Command::Attribute { value: None, .. } => "remove_attribute(..)?".to_owned(),
+            Command::Suggested => "continue_as_new_suggested()".to_owned(),
+            Command::Patch { name, .. } => format!("patched(\"{name}\")"),
+            Command::Cancel { .. } => "drop(..)".to_owned(),
+            Command::Write { .. } => "the write".to_owned(),
+            Command::CloseStream { .. } => "the close".to_owned(),
+        }
+    }
+}
+
+/// The name of a function, by its id.
+pub(super) fn function(id: &str) -> String {
+    excerpt(id.rsplit("::").next().unwrap_or(id)).to_string()
 }

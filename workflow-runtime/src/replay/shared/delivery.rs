@@ -37,7 +37,7 @@ impl Shared {
 
     fn foreign(&self, what: &str, site: Option<&'static Location<'static>>) -> Error {
         let error =
-            Error::coded(Code::ForeignFuture, format!("the workflow awaits what is no durable operation: {what}"))
+            Error::coded(Code::ForeignFuture, format!("the workflow awaits a future that is not a durable operation: {what}"))
                 .run(self.run_id())
                 .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
         match site {
