@@ -111,7 +111,7 @@ impl Error {
     /// An error after which the next attempt waits for `delay`, in place of the step's backoff. Attempts are
     /// counted as for any other error.
     pub fn retry_after(delay: Duration) -> Self {
-        let mut error = Self::coded(Code::User, format!("to be tried again after {delay:?}"));
+        let mut error = Self::coded(Code::User, format!("the step asked for another attempt after {delay:?}"));
         error.0.delay_ms = Some(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         error
     }

@@ -57,7 +57,7 @@ impl Drop for TakesOutput {
 pub(super) fn not_created(id: &Arc<str>) -> Error {
     Error::coded(Code::Store, "the store refused the run without naming another one that has its id")
         .run(id)
-        .help("start it again; if it is refused again, the fault is the store's")
+        .help("start it again; if the store refuses it again, the implementation of the store has a fault")
 }
 
 /// Merges the effects that precede a turn with those of the turn.
@@ -295,7 +295,7 @@ impl Inner {
                 return Err(exists(&row)
                     .expected(format!("the recorded arguments {stored}"))
                     .found(format!("this call's arguments {}", excerpt(new.args.as_str())))
-                    .help("use another id, or get_run(id) for the run that is there"));
+                    .help("use another id, or await the existing run: `get_run(id)`"));
             }
         }
         Ok(row.id.clone())

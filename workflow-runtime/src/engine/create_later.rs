@@ -56,7 +56,7 @@ impl Inner {
                     Status::Cancelled => Error::coded(Code::Cancelled, "the run was cancelled before it was started"),
                     status => {
                         Error::coded(Code::AlreadyStarted, format!("the run was started before, and is {status}"))
-                            .help("a created run is started once; await the run that is there, or create another one")
+                            .help("a created run can be started once; await the existing run, or create another one")
                     }
                 };
                 Err(error.run(id).into_fatal())

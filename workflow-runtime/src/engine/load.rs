@@ -175,7 +175,7 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
 
 /// Releases the run to the store, to be claimed again.
 async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
-    tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
+    tracing::warn!(run = %row.id, ?error, "could not read the journal of the run; the engine releases the run");
     let mut inbox_seq = row.inbox_seq;
     while !engine.draining.is_cancelled() && engine.is_owner(row.fence.owner) && engine.before_next_attempt().await {
         let sent = Sent { run: &row.id, what: "the release of the run", owner: Some(row.fence.owner) };

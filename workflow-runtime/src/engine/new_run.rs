@@ -48,7 +48,7 @@ impl New {
             .expected(format!("as recorded, a run of workflow `{}`", row.workflow))
             .found(format!("this call's workflow `{}`", source.id))
             .help(format!(
-                "if that is the same workflow under another name, say so: `#[workflow(was = \"{}\")]`; if not, use another id",
+                "if the workflow was renamed, add its old id: `#[workflow(was = \"{}\")]`; otherwise use another id",
                 row.workflow
             )))
     }
@@ -124,7 +124,7 @@ impl Asked {
 }
 
 pub(super) fn exists(row: &RunRow) -> Error {
-    Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id)
+    Error::coded(Code::RunExists, format!("run `{}` already exists", row.id)).run(&row.id)
 }
 
 impl Inner {

@@ -149,7 +149,7 @@ impl Inner {
         {
             CreateAnswer::Exists(row) if row.args_digest == asked => Ok(id),
             CreateAnswer::Exists(row) => {
-                Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))
+                Err(Error::coded(Code::RunExists, format!("run `{}` already exists", row.id)).run(&row.id))
             }
             CreateAnswer::Created(_) => {
                 self.activations.miss();
@@ -245,7 +245,7 @@ impl Inner {
         let refused = |why: &str| {
             Err(Error::coded(Code::NotRepairable, format!("a fork cannot undo what the run has done: {why}"))
                 .expected("a run that has failed or was cancelled and has not been rolled back")
-                .help("leave `.undo_inherited()` away: what the fork executes itself is undone all the same")
+                .help("remove `.undo_inherited()`: the fork still undoes the steps that it executes itself")
                 .into_fatal())
         };
         match row.status {

@@ -216,7 +216,8 @@ pub(crate) fn current() -> Option<Result<Client, Error>> {
     let engine = of_attempt(|scope| scope.engine.upgrade());
     let engine = engine.or_else(|| Some(taken_from()?.engine.upgrade()))?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
-        Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+        Error::coded(Code::Closed, "the engine that executes this step has closed")
+            .help("the next engine that executes the run attempts the step again")
     }))
 }
 

@@ -19,7 +19,8 @@ impl AttemptWriter {
     /// Writes a chunk. Once this returns, the chunk is durable, and the run's output function has received it.
     pub async fn write(self, chunk: Chunk) -> Result<()> {
         let closed = || {
-            Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+            Error::coded(Code::Closed, "the engine that executes this step has closed")
+                .help("the next engine that executes the run attempts the step again")
         };
         let engine = self.engine.upgrade().ok_or_else(closed)?.inner.clone();
         let by = &self.by;

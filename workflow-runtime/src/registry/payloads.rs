@@ -32,7 +32,7 @@ static TYPES: LazyLock<Mutex<Types>> = LazyLock::new(Mutex::default);
 pub(crate) fn payload_type<T: DeserializeOwned + 'static>() -> (&'static str, Check) {
     let check: Check = |payload| {
         let fits = caught("the payload's type", || codec::decode::<T>("the payload", payload).map(drop));
-        fits.and_then(|fits| fits).map_err(|error| error.help("send what the hook takes; the hook stays open"))
+        fits.and_then(|fits| fits).map_err(|error| error.help("send a payload of the hook's type; the hook stays open"))
     };
     let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
     // Leaked once for each type in the program.

@@ -442,6 +442,6 @@ impl Failed {
         }
         self.error
             .context(format!("{what} was not {done}"))
-            .or_help("nothing has changed: repeat the call once the cause is fixed")
+            .or_help("nothing was written: repeat the call when the cause is fixed")
     }
 }

@@ -100,7 +100,7 @@ impl Mocks {
         let (id, adopt) = (step.source.id, step.adopt);
         if self.deny_unmocked {
             return Err(Error::coded(Code::Unsupported, format!("step `{id}` is executed, and has no mock"))
-                .help("give it one, `.mock(the_step, |arguments| ..)`, or allow what has none")
+                .help("mock it with `.mock(the_step, |arguments| ..)`, or allow steps without a mock")
                 .into_fatal());
         }
         Ok(match step.execute.execute(id, input, resources)? {

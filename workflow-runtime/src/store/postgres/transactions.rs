@@ -173,7 +173,9 @@ impl Transactions {
             let ignored = fault.state() == Some(&tokio_postgres::error::SqlState::IN_FAILED_SQL_TRANSACTION);
             let error = shared.db.explain(fault, "commit the transaction of a step");
             match ignored {
-                true => error.help("a statement of the step failed and the step went on; return its error instead"),
+                true => error.help(
+                    "a statement of the step failed, and the step ignored its error; return the error from the step",
+                ),
                 false => error,
             }
         };
