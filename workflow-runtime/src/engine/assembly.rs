@@ -42,7 +42,7 @@ const DEPLOYMENT_VARIABLE: &str = "WORKFLOW_DEPLOYMENT";
 impl Builder {
     pub(super) async fn start(mut self) -> Result<Client> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            Error::coded(Code::Closed, "an engine opens inside a tokio runtime only")
+            Error::coded(Code::Closed, "an engine can be opened only inside a tokio runtime")
                 .because(error)
                 .help("call it from an async function under #[tokio::main] or #[tokio::test]")
         })?;

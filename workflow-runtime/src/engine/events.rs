@@ -49,7 +49,7 @@ pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
         _ => None,
     });
     let Some((adopt, label)) = adopt.flatten() else { return event };
-    let error = Error::coded(Code::HookConflict, format!("something else of the run is suspended as `{label}`"))
+    let error = Error::coded(Code::HookConflict, format!("another suspension of the run has the label `{label}`"))
         .run(owner)
         .help("give each suspension a label of its own: `suspend(&payload).label(..)`");
     Event::Failed { op: *op, error: adopted(adopt, error.into_fatal()).error }

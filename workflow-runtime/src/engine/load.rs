@@ -166,7 +166,7 @@ fn answers(what: &What) -> Option<u64> {
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
     let (open, _) = open_operations(engine, row.key, row.generation).await.unwrap_or_default();
     let open: Vec<String> = open.iter().take(10).map(|(op, open)| format!("operation {op}: {}", open.what)).collect();
-    Error::coded(Code::Recoveries, "its process died again and again while the run was in it")
+    Error::coded(Code::Recoveries, "the process died repeatedly while it executed the run")
         .run(&row.id)
         .expected(format!("a commit of the run after at most {} recoveries", engine.settings.recoveries_max))
         .found(format!("{} recoveries without one; outstanding: {}", row.recoveries, open.join(", ")))

@@ -68,7 +68,7 @@ async fn open_postgres(url: &str, must_exist: bool) -> Result<Arc<dyn Store>> {
 
 #[cfg(not(feature = "postgres"))]
 async fn open_postgres(_: &str, _: bool) -> Result<Arc<dyn Store>> {
-    Err(Error::coded(Code::InvalidUrl, "this build has no PostgreSQL")
+    Err(Error::coded(Code::InvalidUrl, "this program was built without the feature `postgres`")
         .help("enable the feature `postgres` of workflow-runtime"))
 }
 

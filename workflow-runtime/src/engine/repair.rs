@@ -230,7 +230,7 @@ impl Inner {
             .into_fatal())
     }
 
-    /// The event that starts a run anew: the first of its journal, or that in its inbox if it was cancelled before it began.
+    /// The event that starts a run again: the first of its journal, or that in its inbox if it was cancelled before it began.
     async fn start_of(&self, key: RunKey, first: Option<Event>) -> Result<Option<Event>> {
         if let Some(Event::Started { .. }) = &first {
             return Ok(first);

@@ -27,7 +27,7 @@ impl Builder {
     ///
     /// Each engine that executes looks once a minute, and calls its functions when it has found the same twice: workers that are
     /// replaced within a minute cause no call. It calls them once for each [`Stranded`], however many runs that are, and again
-    /// if the runs can be executed meanwhile and are stranded anew. If a function fails, panics, or takes longer than 45 seconds,
+    /// if a worker could execute the runs in between and they are stranded again. If a function fails, panics, or takes longer than 45 seconds,
     /// the engine calls all of them again a minute later. Each engine of a store calls its own functions, also one that is
     /// opened later. A process that executes nothing, and a store without any live worker, calls none.
     ///

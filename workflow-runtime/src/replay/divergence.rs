@@ -294,7 +294,7 @@ fn located(command: &Command, source: Option<Source>) -> String {
 }
 
 fn diverged(recorded: String, found: String, site: Option<&'static Location<'static>>) -> Error {
-    let error = Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
+    let error = Error::coded(Code::Nondeterminism, "the code does not match the journal of the run")
         .expected(format!("as recorded, {recorded}"))
         .found(format!("with this code, {found}"));
     match site {

@@ -36,10 +36,12 @@ impl Shared {
     }
 
     fn foreign(&self, what: &str, site: Option<&'static Location<'static>>) -> Error {
-        let error =
-            Error::coded(Code::ForeignFuture, format!("the workflow awaits a future that is not a durable operation: {what}"))
-                .run(self.run_id())
-                .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
+        let error = Error::coded(
+            Code::ForeignFuture,
+            format!("the workflow awaits a future that is not a durable operation: {what}"),
+        )
+        .run(self.run_id())
+        .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
         match site {
             Some(site) => error.operation(format!("after the operation issued at {site}")),
             None => error.operation("before the first operation"),
