@@ -7,8 +7,8 @@
 #[macro_use]
 #[path = "../tests/shared/forward.rs"]
 mod forward;
-#[path = "../tests/shared/serverless.rs"]
-mod serverless;
+#[path = "../tests/shared/server_clock.rs"]
+mod server_clock;
 mod workflows;
 mod world;
 mod write;

@@ -82,7 +82,7 @@ fn unexplained(text: &str) -> Vec<usize> {
 
 #[test]
 fn each_error_code_has_a_section_and_each_section_a_code() {
-    let source = read("workflow-runtime/src/error.rs");
+    let source = read("workflow-runtime/src/error/code.rs");
     let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Code::")?.split_once(" => \""));
     let codes: Vec<&str> = arms.filter_map(|(_, text)| text.strip_suffix("\",")).collect();
     assert!(codes.len() > 40 && codes.contains(&"user"), "the codes could not be read: {codes:?}");

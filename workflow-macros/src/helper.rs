@@ -7,8 +7,8 @@ use syn::{FnArg, Pat, ReturnType, Safety};
 
 use crate::durable;
 use crate::errors::Errors;
+use crate::function::Function;
 use crate::options::{Kind, Options};
-use crate::signature::Function;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();

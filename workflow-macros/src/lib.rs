@@ -12,6 +12,7 @@ mod durable;
 mod errors;
 mod fingerprint;
 mod fresh;
+mod function;
 #[cfg(test)]
 mod golden;
 mod helper;
@@ -22,6 +23,7 @@ mod options;
 mod select;
 mod signature;
 mod step;
+mod stored_types;
 mod unawaited;
 mod workflow;
 

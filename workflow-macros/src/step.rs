@@ -6,8 +6,9 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
 use crate::errors::Errors;
+use crate::function::Function;
 use crate::options::{Kind, Options};
-use crate::signature::{self, Checked, Function};
+use crate::signature::{self, Checked};
 use crate::workflow::{body_lints, checks, described, output, source};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {

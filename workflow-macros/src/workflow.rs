@@ -6,8 +6,9 @@ use syn::ReturnType;
 use syn::spanned::Spanned;
 
 use crate::errors::Errors;
+use crate::function::Function;
 use crate::options::{Kind, Options};
-use crate::signature::{self, Checked, Function};
+use crate::signature::{self, Checked};
 use crate::{durable, fingerprint};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {

@@ -23,7 +23,7 @@ pub use streams::DurableStream;
 ///
 /// As a trait object it is `Pin<Box<dyn Durable<Output = T> + Send>>`, which [`DurableExt::boxed`] makes.
 #[diagnostic::on_unimplemented(
-    message = "a workflow can only await durable operations, and `{Self}` is none: after a crash it could not be taken up again",
+    message = "a workflow can only await durable operations, and `{Self}` is none: the engine could not resume it after a crash",
     label = "not durable",
     note = "move the call into a `#[step]`; for time use `workflow_runtime::sleep` and `timeout`; mark a helper that awaits with `#[durable]`",
     note = "a boxed future is a `Pin<Box<dyn Durable<Output = T> + Send>>`: import `workflow_runtime::DurableExt` for `.boxed()`",

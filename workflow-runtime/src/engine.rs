@@ -12,6 +12,7 @@
 //! There are three layers: `parts`, the data of an engine; `inner`, which holds it; and the other modules, which use it.
 
 mod ambient;
+mod assembly;
 mod attempt;
 mod builder;
 pub(crate) mod check;
@@ -19,6 +20,7 @@ mod claims;
 mod client;
 mod commit;
 mod create;
+mod create_later;
 mod cycle;
 mod deployments;
 mod effects;
@@ -35,6 +37,7 @@ mod inner;
 mod lifecycle;
 mod load;
 mod messages;
+mod new_run;
 mod open;
 mod other_builds;
 mod output;
@@ -69,15 +72,15 @@ use std::ops::Deref;
 pub(crate) use self::ambient::ambient;
 pub use self::builder::Builder;
 pub use self::client::Client;
-pub(crate) use self::create::Asked;
 pub(crate) use self::history::Next;
 pub(crate) use self::messages::HookPayload;
+pub(crate) use self::new_run::Asked;
 pub(crate) use self::parts::finished::{Finished, awaits_itself};
-pub(crate) use self::parts::outputs::AttemptWriter;
 pub(crate) use self::plain::plain_attempt;
 pub(crate) use self::repair::At;
 pub(crate) use self::scope::{
-    InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call, suspend,
+    AttemptWriter, InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call,
+    suspend,
 };
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::suspended::Which;

@@ -3,7 +3,9 @@
 //! It does no I/O and uses no clock and no store: a [`Core`] receives events and returns the commands that the workflow
 //! issues after each. The same events produce the same workflow again, and recovery consists of nothing else.
 
+mod carried;
 mod check;
+mod command;
 mod core;
 mod divergence;
 mod event;
@@ -21,12 +23,13 @@ mod unawaited;
 mod unwind;
 mod waker;
 
+pub(crate) use self::carried::{Carried, Inherited, Reopening};
 pub(crate) use self::core::Core;
 pub(crate) use self::event::Class;
 pub(crate) use self::format::Encoded;
 pub(crate) use self::identity::{Identity, Target};
-pub(crate) use self::journal::{Carried, Command, Delivery, End, Event, Inherited, Reopening, TurnRecord};
-pub(crate) use self::kind::{Completion, Kind};
+pub(crate) use self::journal::{Command, Delivery, End, Event, TurnRecord};
+pub(crate) use self::kind::{Begins, Completion, Kind};
 pub(crate) use self::open_work::{Outstanding, outstanding, owes_rollback};
 pub(crate) use self::operation::Operation;
 pub(crate) use self::request::{

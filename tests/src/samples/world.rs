@@ -7,7 +7,7 @@ use workflow_runtime::engine::{Environment, System};
 use workflow_runtime::store::Store;
 use workflow_runtime::{Builder, Engine};
 
-use super::serverless::Serverless;
+use super::server_clock::ServerClock;
 use crate::{Execution, Log};
 
 /// The time at which samples are written, in milliseconds since 1970: the beginning of 2026.
@@ -32,7 +32,10 @@ impl World {
     /// An engine on the store that uses this clock only, not that of a database.
     pub fn builder(&self, store: Arc<dyn Store>) -> Builder {
         let log = Log::memory(self.executions.clone(), "life");
-        Engine::builder().store(Arc::new(Serverless::new(store))).resource(log).environment(Arc::new(self.clone()))
+        Engine::builder()
+            .store(Arc::new(ServerClock::new(store, None)))
+            .resource(log)
+            .environment(Arc::new(self.clone()))
     }
 
     /// The attempts of steps that the engines have begun.

@@ -8,12 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use workflow_runtime::engine::{Environment, System};
-use workflow_runtime::store::*;
 use workflow_runtime::{
     Builder, Code, Engine, Error, Result, Run, Status, heartbeat, hook, sleep, sleep_until, step, timeout, workflow,
 };
 
-use crate::support::{Lab, ManualClock, Place, recorded, soon};
+use crate::support::{Lab, ManualClock, Place, ServerClock, recorded, soon};
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600_000;
@@ -142,43 +141,13 @@ fn time(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-/// A store whose server has a clock of its own.
-struct Served {
-    inner: Arc<dyn Store>,
-    clocks: ManualClock,
-    /// How far the server's clock was set.
-    set_by: Arc<AtomicI64>,
-}
-
-impl Served {
-    async fn reading(&self, _: &str) {}
-}
-
-impl Store for Served {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
-        self.inner.commit(group)
-    }
-
-    fn blocks(&self) -> bool {
-        self.inner.blocks()
-    }
-
-    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
-        self.inner.acquire(owner)
-    }
-
-    fn server_time(&self) -> Option<u64> {
-        Some(self.clocks.now().saturating_add_signed(self.set_by.load(Ordering::SeqCst)))
-    }
-
-    forward_reads!();
-}
-
 on_each_store! {
     async fn setting_the_clock_of_the_server_ends_and_delays_no_sleep(place: Place) {
         for (jump, is_evicted) in [(JUMPS[0], false), (JUMPS[0], true), (JUMPS[1], false), (JUMPS[1], true)] {
             let (lab, clocks, set_by) = (Lab::new(), ManualClock::right(), Arc::new(AtomicI64::new(0)));
-            let served = Served { inner: place.store(), clocks: clocks.clone(), set_by: set_by.clone() };
+            let (by, real) = (set_by.clone(), clocks.clone());
+            let now = move || real.now().saturating_add_signed(by.load(Ordering::SeqCst));
+            let served = ServerClock::new(place.store(), Some(Box::new(now)));
             let evict_after = Duration::from_secs(if is_evicted { 1 } else { 1_000_000 });
             let engine = builder(&place, &lab, &clocks).store(Arc::new(served)).evict_after(evict_after).open().await.unwrap();
             let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();

@@ -163,7 +163,7 @@ on_each_store! {
                 let in_doubt = when != When::Refused;
                 let (says, help) = match in_doubt {
                     true => (format!("it is not known whether {what} was {done}"), *help),
-                    false => (format!("{what} was not {done}"), "nothing has changed: repeat the call once the cause is fixed"),
+                    false => (format!("{what} was not {done}"), "nothing was written: repeat the call when the cause is fixed"),
                 };
                 assert_eq!((error.message(), error.code() == Code::InDoubt), (&*says, in_doubt), "{error:?}");
                 let shown = format!("{error:?}");

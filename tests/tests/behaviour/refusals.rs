@@ -8,7 +8,7 @@ use futures::future::join_all;
 use workflow_runtime::store::Store;
 use workflow_runtime::{Client, Code, Engine, Result, Status, hook, step, workflow};
 
-use crate::support::{Build, Lab, ManualClock, Place, Serverless, build, ghost, soon};
+use crate::support::{Build, Lab, ManualClock, Place, ServerClock, build, ghost, soon};
 
 #[step]
 async fn refusals_first(#[resource] lab: &Lab, id: String) -> Result<()> {
@@ -198,7 +198,7 @@ case! {
         parked(&place, &client, "r").await;
         new.shut_down().await;
         let right = ghost(&place, &workflow_of(&client).await, 7, "ghost").await;
-        let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
+        let builder = place.builder(&lab).store(Arc::new(ServerClock::new(place.store(), None)));
         let old = Build::open("old", builder.environment(Arc::new(clock.clone()))).await;
         client.resume_hook("r 0", &1_u32).await.unwrap();
         let store = place.store();
@@ -237,7 +237,7 @@ case! {
         let workflow = workflow_of(&client).await;
         // Another build of the deployment that might take it, and one of another deployment that has the workflow.
         let (same, _other) = (ghost(&place, &workflow, 7, "v1").await, ghost(&place, &workflow, 8, "v2").await);
-        let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
+        let builder = place.builder(&lab).store(Arc::new(ServerClock::new(place.store(), None)));
         let old = Build::of("v1", "old", builder.environment(Arc::new(clock.clone()))).await;
         let store = place.store();
         for id in ["r", "bound"] {

@@ -201,12 +201,26 @@ async fn waits_for_a_permit() -> Result<()> {
     gated("charge".into()).rollback(undoes).await.map(drop)
 }
 
+/// The notes of a run whose charge was in progress when it failed or was cancelled.
+const IN_ORDER: [&str; 5] = ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"];
+
 fn undone(lab: &Lab) -> Vec<String> {
     lab.notes().into_iter().filter(|note| note.starts_with("undoes")).collect()
 }
 
 fn open_gates(lab: &Lab, names: &[&str]) {
     names.iter().for_each(|name| lab.open_gate(name));
+}
+
+/// Starts a run that reserves and charges, and lets it fail while the charge is in progress: nothing is undone yet.
+async fn fail_during_the_charge(place: &Place, lab: &Lab, start: impl IntoFuture<Output = Result<Run<()>>>) -> Run<()> {
+    open_gates(lab, &["undo of reserve", "undo of charge"]);
+    let run = start.await.unwrap();
+    soon(lab.executed("begins charge", 1)).await;
+    lab.open_gate("fail");
+    recorded(place, "r", "unwinds").await;
+    assert!(undone(lab).is_empty(), "the rollback waits for the charge");
+    run
 }
 
 /// Requests the cancel of a run twice, without waiting for it.
@@ -249,39 +263,25 @@ on_each_store! {
     async fn a_step_running_at_the_failure_is_undone_before_the_ended_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        open_gates(&lab, &["undo of reserve", "undo of charge"]);
-        let run = engine.start(reserves_and_charges, ()).id("r").await.unwrap();
-        soon(lab.executed("begins charge", 1)).await;
-        lab.open_gate("fail");
-        recorded(&place, "r", "unwinds").await;
-        assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
+        let run = fail_during_the_charge(&place, &lab, engine.start(reserves_and_charges, ()).id("r")).await;
         lab.open_gate("charge");
         assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
-        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+        assert_eq!(lab.notes(), IN_ORDER);
     }
 
     async fn a_blocking_step_running_at_the_failure_is_undone_first(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        open_gates(&lab, &["undo of reserve", "undo of charge"]);
-        let run = engine.start(reserves_and_blocks, ()).id("r").await.unwrap();
-        soon(lab.executed("begins charge", 1)).await;
-        lab.open_gate("fail");
-        recorded(&place, "r", "unwinds").await;
-        assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
+        let run = fail_during_the_charge(&place, &lab, engine.start(reserves_and_blocks, ()).id("r")).await;
         lab.open_gate("charge");
         assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
-        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+        assert_eq!(lab.notes(), IN_ORDER);
     }
 
     async fn the_timeout_of_a_running_step_ends_the_wait_before_a_rollback(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
         let engine = place.builder_at(&lab, &clock).open().await.unwrap();
-        open_gates(&lab, &["undo of reserve", "undo of charge"]);
-        let run = engine.start(reserves_and_hangs, ()).id("r").await.unwrap();
-        soon(lab.executed("begins charge", 1)).await;
-        lab.open_gate("fail");
-        recorded(&place, "r", "unwinds").await;
+        let run = fail_during_the_charge(&place, &lab, engine.start(reserves_and_hangs, ()).id("r")).await;
         clock.pass(4_000);
         assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
         clock.pass(1_000);
@@ -292,11 +292,7 @@ on_each_store! {
     async fn a_step_running_at_the_failure_is_undone_also_after_a_crash(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        open_gates(&lab, &["undo of reserve", "undo of charge"]);
-        let run = engine.start(reserves_and_charges, ()).id("r").await.unwrap();
-        soon(lab.executed("begins charge", 1)).await;
-        lab.open_gate("fail");
-        recorded(&place, "r", "unwinds").await;
+        let run = fail_during_the_charge(&place, &lab, engine.start(reserves_and_charges, ()).id("r")).await;
         drop((run, engine));
         let engine = place.open(&lab).await;
         soon(lab.executed("begins charge", 2)).await;
@@ -319,7 +315,7 @@ on_each_store! {
         for cancel in cancels {
             assert!(soon(cancel).await.unwrap().unwrap());
         }
-        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+        assert_eq!(lab.notes(), IN_ORDER);
     }
 
     async fn a_step_that_finishes_or_suspends_a_run_during_its_rollback_fails(place: Place) {
@@ -378,7 +374,7 @@ on_each_store! {
         for cancel in cancels {
             assert!(soon(cancel).await.unwrap().unwrap());
         }
-        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+        assert_eq!(lab.notes(), IN_ORDER);
     }
 
     async fn a_step_of_a_queue_that_has_not_begun_is_not_begun(place: Place) {

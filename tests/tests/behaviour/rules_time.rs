@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use workflow_runtime::store::{Message, SendMessage, Write};
 use workflow_runtime::{Code, Engine, Error, Result, Run, hook, now, sleep, step, timeout, workflow};
 
-use crate::support::{Faulty, Lab, ManualClock, Place, Serverless, When, recorded, soon};
+use crate::support::{Faulty, Lab, ManualClock, Place, ServerClock, When, recorded, soon};
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_700_000_000_000;
@@ -102,7 +102,7 @@ on_each_store! {
     /// acquires it again, so that it activates the run again.
     async fn a_timer_that_a_later_activation_has_armed_is_kept(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let faulty = Faulty::new(Arc::new(Serverless::new(place.store())));
+        let faulty = Faulty::new(Arc::new(ServerClock::new(place.store(), None)));
         let builder = Engine::builder().store(Arc::new(faulty.clone())).environment(Arc::new(clock.clone()));
         let engine = builder.resource(lab.clone()).open().await.unwrap();
         let run = engine.start(answers_after_an_hour, ()).id("run").await.unwrap();

@@ -5,8 +5,8 @@ mod clock;
 mod faulty;
 mod lab;
 mod schedule;
-#[path = "../shared/serverless.rs"]
-mod serverless;
+#[path = "../shared/server_clock.rs"]
+mod server_clock;
 pub mod spans;
 
 use std::sync::{Arc, OnceLock};
@@ -17,7 +17,7 @@ pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 pub use schedule::{Schedule, Scheduled};
-pub use serverless::Serverless;
+pub use server_clock::ServerClock;
 use tempfile::TempDir;
 use workflow_runtime::store::{JournalRow, MemoryStore, PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Engine};
@@ -155,7 +155,7 @@ impl Place {
 
     /// A builder of an engine whose only clock is `clock`. It replaces the clock of a database server, too.
     pub fn builder_at(&self, lab: &Lab, clock: &ManualClock) -> Builder {
-        let store = Arc::new(Serverless::new(self.store()));
+        let store = Arc::new(ServerClock::new(self.store(), None));
         self.builder(lab).store(store).environment(Arc::new(clock.clone()))
     }
 

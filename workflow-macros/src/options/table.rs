@@ -46,68 +46,70 @@ macro_rules! options {
 options! {
     Workflow as workflow_options {
         "id", "id = \"checkout\"", false, read_id,
-            "the id under which runs are stored. Otherwise it is the path of the module and the name of the function. Two \
-             functions of one name in two `impl`s or two functions of one module have one id then, and an engine that \
-             executes does not open; in test code only the first use of such an id fails. A module that two programs \
-             include (`mod shared;` in both) has two ids, since a path begins with the crate, and neither program continues \
-             the other's runs. An id of its own solves both.";
+            "the id under which runs are stored. The default is the path of the module and the name of the function. Two \
+             functions with the same name, in two `impl`s or inside two functions of one module, have the same default: \
+             an engine that executes then does not open, and in test code the first start of such a workflow fails. A \
+             module that two programs include (`mod shared;` in both) has another default in each, because a path begins \
+             with the crate: neither program continues the runs of the other. In both cases set this option.";
         "was", "was = \"shop::pay::checkout\"", true, read_was,
-            "a former id. Runs that were started before the function was moved or renamed go on. It may be given several times.";
+            "a former id, so that runs which were started before the function was moved or renamed continue. Can be given more \
+             than once.";
         "pinned", "pinned", false, |options, _, _| {
             options.pinned = true;
             Ok(())
         },
-            "a run is executed by the deployment that starts it, and by no other one, unless its start names another deployment. \
-             It is for workflows whose code changes in ways that their unfinished runs do not survive. It takes no value.";
+            "only the deployment that starts a run executes it, unless the start names another deployment. Use it for \
+             workflows whose code changes in ways that unfinished runs do not survive. Takes no value.";
         "validate", "validate = check_order", false, |options, spec, input| {
             options.validate = Some(values::given(input, spec)?);
             Ok(())
-        }, "a function that is given a reference to each argument before a run is started, by whatever way, and whose `Err` \
-            refuses the start with `Code::InvalidArguments`: `fn check_order(order: &Order) -> Result<()>`.";
+        }, "a function that checks the arguments before a run is started, also by the command line and by other workflows. It \
+            gets a reference to each argument; if it returns `Err`, the start fails with `Code::InvalidArguments`: \
+            `fn check_order(order: &Order) -> Result<()>`.";
         "crate", "crate = my_prelude::workflow_runtime", false, read_crate,
-            "the path of the runtime, where it is re-exported.";
+            "the path of the runtime, if another crate re-exports it.";
     }
     Step as step_options {
         "id", "id = \"charge\"", false, read_id,
-            "the id under which calls are recorded. Otherwise it is the path of the module and the name of the function, with \
-             the consequences that the option of `#[workflow]` has.";
+            "the id under which calls are recorded. The default is the path of the module and the name of the function, with \
+             the same consequences as for `#[workflow]`.";
         "was", "was = \"shop::pay::charge\"", true, read_was,
-            "a former id. Calls that were recorded before the function was moved or renamed are calls of this one. It may be given \
-             several times.";
+            "a former id, so that calls which were recorded before the function was moved or renamed count as calls of this \
+             step. Can be given more than once.";
         "retries", "retries = 5", false, |options, spec, input| {
             options.retries = Some(values::retries(values::given(input, spec)?)?);
             Ok(())
-        }, "how many attempts may follow the first one; 3 if it is not given.";
+        }, "the maximum number of attempts after the first. The default is 3.";
         "backoff", "backoff = \"100ms..30s\"", false, |options, spec, input| {
             options.backoff = Some(values::range(&values::given(input, spec)?)?);
             Ok(())
-        }, "the bounds of the delay before a retry: it is random, at most the first of these before the first retry, and \
-            that doubles up to the second. This is also what counts if it is not given.";
+        }, "the delay before a retry: a random duration up to a bound, which is the first value before the first retry and \
+            doubles before each further one, up to the second value. The default is the example.";
         "timeout", "timeout = \"10s\"", false, |options, spec, input| {
             options.timeout = Some(values::timeout(&values::given(input, spec)?)?);
             Ok(())
-        }, "how long an attempt may take; without a bound if it is not given.";
+        }, "the maximum duration of an attempt. The default is no limit.";
         "heartbeat", "heartbeat = \"30s\"", false, |options, spec, input| {
             options.heartbeat = Some(values::timeout(&values::given(input, spec)?)?);
             Ok(())
-        }, "how long an attempt may go on without a call of `heartbeat()`; without a bound if it is not given.";
+        }, "the maximum time between two calls of `heartbeat()` in an attempt. The default is no limit.";
         "queue", "queue = \"gpu\"", false, |options, spec, input| {
             options.queue = Some(values::queue(values::given(input, spec)?)?);
             Ok(())
-        }, "the queue whose workers execute it, in whatever process: engines that were opened with \
+        }, "the queue whose workers execute the step: engines, in any process, that were opened with \
             `.queue(\"gpu\", concurrency)`.";
         "transaction", "transaction", false, |options, _, input| {
             options.transaction = Some(input.span());
             Ok(())
         },
-            "an attempt runs in a transaction of the store, PostgreSQL, which is committed with its result: what it writes is \
-             there exactly once. Its first argument is `tx: &mut Transaction`. It takes no value.";
+            "an attempt runs in a transaction of the PostgreSQL store, which is committed together with the step's result: its \
+             SQL takes effect exactly once. The first argument is `tx: &mut Transaction`. Takes no value.";
         "crate", "crate = my_prelude::workflow_runtime", false, read_crate,
-            "the path of the runtime, where it is re-exported.";
+            "the path of the runtime, if another crate re-exports it.";
     }
     Durable as durable_options {
         "crate", "crate = my_prelude::workflow_runtime", false, read_crate,
-            "the path of the runtime, where it is re-exported.";
+            "the path of the runtime, if another crate re-exports it.";
     }
 }
 

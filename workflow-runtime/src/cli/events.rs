@@ -93,7 +93,7 @@ impl Events {
 }
 
 fn endless() -> Stop {
-    let error = Error::coded(Code::InvalidArguments, "events that are followed are no single document");
+    let error = Error::coded(Code::InvalidArguments, "events that are followed cannot be one JSON document");
     Stop::usage(error.help("use -o jsonl, which prints a document for each event"))
 }
 

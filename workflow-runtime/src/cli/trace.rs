@@ -47,7 +47,7 @@ const BRANCHES_MAX: usize = 10_000;
 impl Trace {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
         if context.output.format() != Format::Table {
-            let error = Error::coded(Code::InvalidArguments, "a tree is only for people");
+            let error = Error::coded(Code::InvalidArguments, "the tree is printed as text only");
             return Err(Stop::usage(error.help("`workflow events RUN -o json` has its data")));
         }
         let client = context.client().await?;

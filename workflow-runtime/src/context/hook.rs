@@ -1,4 +1,4 @@
-//! Payloads from outside: a workflow opens a token, and any process that knows the token can send to it.
+//! Payloads from outside: a workflow opens a token, and any process that has the token can send to it.
 
 use std::collections::VecDeque;
 use std::future::{Future, IntoFuture};

@@ -332,7 +332,7 @@ impl<W: Workflow> Future for Invocation<W> {
                 Error::coded(Code::Limit, format!("workflow `{id}` is called too deep: each call waits for the next"))
                     .run(operation.run().run_id())
                     .expected(format!("at most {DEPTH_MAX} runs, of which each is the child of the one before"))
-                    .help("end the recursion, let one run do in a loop what each does, or `continue_as_new()`")
+                    .help("end the recursion, or replace it by a loop in one run or by `continue_as_new()`")
                     .into_fatal();
             return Poll::Ready(W::Output::from_result(Err(error.into())));
         }

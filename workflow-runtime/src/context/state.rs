@@ -106,7 +106,7 @@ pub fn set_attribute(key: &str, value: &str) -> Result<()> {
     if !run.set_attribute(key, Some(value), site) {
         return Err(Error::coded(Code::Limit, "the run has too many attributes")
             .expected(format!("at most {ATTRIBUTES_MAX}"))
-            .help("attributes are for finding runs; what is to be shown belongs into the run's state"));
+            .help("use attributes to find runs, and `set_state` for data that is only shown"));
     }
     Ok(())
 }

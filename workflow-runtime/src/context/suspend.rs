@@ -120,7 +120,7 @@ where
                 .operation(format!("at {site}"))
                 .help("return this error: the step is attempted again once it is resumed")
                 .into_fatal()),
-            None => Err(Error::coded(Code::OutsideRun, "nothing can be suspended outside a run")
+            None => Err(Error::coded(Code::OutsideRun, "`suspend` was called outside a run")
                 .operation(format!("at {site}"))
                 .help("do it in a `#[workflow]`, or in a `#[step]` that a workflow calls")),
         })))
@@ -205,7 +205,7 @@ pub fn finish<T: Serialize>(value: T) -> Finish<T> {
         match engine::finish(value) {
             Some(Ok(())) => Err(Error::coded(Code::Suspended, "the step has ended the run")
                 .operation(format!("at {site}"))
-                .help("return this error: nothing comes after it")
+                .help("return this error: the run has its result, and no code of the step may follow")
                 .into_fatal()),
             Some(Err(error)) => Err(error.operation(format!("at {site}"))),
             None => Err(Error::coded(Code::OutsideRun, "there is no run to be ended")

@@ -139,7 +139,7 @@ impl<T: Serialize + ?Sized> Writer<T> {
         match attempt_writer().or_else(|| self.attempt.clone()) {
             Some(attempt) => WriteChunk(State::Step(Box::pin(attempt.write(chunk)))),
             None => WriteChunk(State::Refused(
-                Error::coded(Code::OutsideRun, "a stream belongs to a run, and this code is part of none")
+                Error::coded(Code::OutsideRun, "a stream was written outside a run")
                     .operation(format!("at {site}"))
                     .help("write in a `#[workflow]` or a `#[step]` that a run executes; make the writer before a task is spawned"),
             )),

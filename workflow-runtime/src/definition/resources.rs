@@ -38,7 +38,7 @@ impl Resources {
         let found = self.0.get(&TypeId::of::<T>()).cloned();
         found.and_then(|resource| resource.downcast().ok()).ok_or_else(|| {
             Error::coded(Code::MissingResource, format!("the engine has no resource of type {}", type_name::<T>()))
-                .help("give it to the builder: Engine::builder().resource(value)")
+                .help("pass it to the builder: `Engine::builder().resource(value)`")
                 .into_fatal()
         })
     }

@@ -8,7 +8,7 @@ use super::Durable;
 
 /// A stream that a replay can resume; [`Durable`] for each of its items.
 #[diagnostic::on_unimplemented(
-    message = "a workflow can only await durable streams, and `{Self}` is none: after a crash it could not be taken up again",
+    message = "a workflow can only await durable streams, and `{Self}` is none: the engine could not resume it after a crash",
     label = "not durable",
     note = "make it of step calls and durable helpers, with `stream::iter(..).map(..)`, `FuturesUnordered`, `buffer_unordered`",
     note = "move what reads a foreign stream into a `#[step]`"

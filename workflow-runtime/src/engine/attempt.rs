@@ -25,7 +25,7 @@ use crate::codec::Payload;
 use crate::definition::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
 use crate::error::{Code, Error};
 use crate::panics::panic_text;
-use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC};
+use crate::replay::{LocalFuture, NONDETERMINISTIC};
 
 pub(super) fn timed_out(step: &str, timeout: Duration) -> Error {
     Error::coded(Code::Timeout, format!("an attempt of step `{step}` took longer than {timeout:?}"))
@@ -78,17 +78,14 @@ pub(super) fn dispatch(
         return None;
     }
     let run = driver.core.shared();
-    let step = run.with_open(op, |kind| match kind {
-        Kind::Step(step) => {
-            let (definition, input) = (step.definition, step.input.clone());
-            let limits = Limits { timeout: step.policy.timeout, heartbeat: step.policy.heartbeat };
-            let work = Work::Step { definition, input, limits };
-            let suspensions = step.suspensions.as_ref();
-            let resumed =
-                suspensions.map(|suspensions| (suspensions.resumed.clone(), suspensions.last_payload.clone()));
-            Some((work, definition.source.id, step.attempt, step.origin.clone(), resumed))
-        }
-        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
+    let step = run.with_open(op, |kind| {
+        let step = kind.step()?;
+        let (definition, input) = (step.definition, step.input.clone());
+        let limits = Limits { timeout: step.policy.timeout, heartbeat: step.policy.heartbeat };
+        let work = Work::Step { definition, input, limits };
+        let suspensions = step.suspensions.as_ref();
+        let resumed = suspensions.map(|suspensions| (suspensions.resumed.clone(), suspensions.last_payload.clone()));
+        Some((work, definition.source.id, step.attempt, step.origin.clone(), resumed))
     })?;
     let (work, step, attempt, origin, resumed) = match step {
         Some(step) => step,
@@ -97,6 +94,7 @@ pub(super) fn dispatch(
     let (resumed, last_payload) = resumed.unzip();
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
+        engine: engine.users(),
         origin,
         op,
         base: run.key_base(op),

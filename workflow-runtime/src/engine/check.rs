@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::builder::host;
+use super::assembly::host;
 use super::inner::Inner;
 use super::messages;
 use super::parts::mailbox::What;

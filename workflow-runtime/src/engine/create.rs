@@ -1,27 +1,22 @@
 //! The start of a run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::commit::journal_row;
-use super::effects::{self, started};
+use super::effects;
 use super::inner::Inner;
+use super::new_run::{Asked, Bind, New, exists};
 use super::parts::active_run::{ActiveRun, Claimed, DriverState, run_span};
 use super::parts::mailbox::InboxRead;
-use super::parts::missing::not_found;
 use super::parts::outputs::Output;
 use super::removal::CLEANING;
 use super::{messages, turn};
 use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
-use crate::environment::Random;
 use crate::error::{Code, Error, Result};
-use crate::model::{Deployment, IfExists, OutputWriter, RequestContext, Status, Trace, TracingOptions};
-use crate::names::{self, check_attribute, check_attributes};
+use crate::model::{Deployment, IfExists, OutputWriter, Status};
 use crate::registry::registry;
-use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
+use crate::replay::{Core, Event, Identity, TurnRecord};
 use crate::store::{CreateAnswer, Effects, Fence, First, Message, NewChunk, NewRun, Replace, RunKey, RunRow};
 use crate::text::excerpt;
 
@@ -33,125 +28,15 @@ const CREATE_AGAIN: &str =
     "create it again with the same id: `create_run(..).id(..)` gives the existing run if there is one";
 const BEGIN_AGAIN: &str = "start it again by its handle; if it was started, that fails with `Code::AlreadyStarted`";
 
-/// A run that is being created.
-struct New {
-    id: Arc<str>,
-    /// Whether the user has chosen the id.
-    is_named: bool,
-    definition: &'static WorkflowDefinition,
-    args: Payload,
-    args_digest: [u8; 32],
-    /// Also the time of its first event, if this engine delivers it.
-    created_at: u64,
-    token: u128,
-    carried: Carried,
-    /// The effects that precede its first turn.
-    ahead: Option<Box<Effects>>,
-    /// The deployment that it requires.
-    required: Option<Arc<str>>,
-    /// The failed run with the same id, which this run replaces.
-    replaced: Option<RunKey>,
-}
-
-impl New {
-    /// Refuses a run with the same id that is of another workflow.
-    fn is_of(&self, row: &RunRow) -> Result<()> {
-        let source = &self.definition.source;
-        if *row.workflow == *source.id || self.definition.was.contains(&&*row.workflow) {
-            return Ok(());
-        }
-        Err(exists(row)
-            .expected(format!("as recorded, a run of workflow `{}`", row.workflow))
-            .found(format!("this call's workflow `{}`", source.id))
-            .help(format!(
-                "if that is the same workflow under another name, say so: `#[workflow(was = \"{}\")]`; if not, use another id",
-                row.workflow
-            )))
-    }
-
-    /// The event that starts the run.
-    fn started(&self, random: &Random) -> Event {
-        started(random, &self.args, self.carried.clone().some())
-    }
-}
-
-/// For which deployment a run is started.
-struct Bind {
-    deployment: Option<Deployment>,
-    waits: bool,
-    unchecked: bool,
-}
-
-impl Bind {
-    fn of(asked: &Asked) -> Self {
-        Bind { deployment: asked.deployment.clone(), waits: asked.waits_for_deployment, unchecked: asked.unchecked }
-    }
-}
-
-/// The options of a start, besides its workflow and its arguments.
-#[derive(Default)]
-pub(crate) struct Asked {
-    pub id: Option<String>,
-    pub if_exists: IfExists,
-    /// Tokens that accept payloads for the run before it has reached their hooks.
-    pub opens: Vec<String>,
-    pub attributes: BTreeMap<String, String>,
-    pub state: Option<Payload>,
-    pub context: BTreeMap<Box<str>, Payload>,
-    pub tracing: Option<TracingOptions>,
-    pub output: Option<OutputWriter>,
-    /// `None` for what the workflow says.
-    pub deployment: Option<Deployment>,
-    /// Whether the run may wait for the first worker of that deployment.
-    pub waits_for_deployment: bool,
-    /// Whether the arguments need not fit the schema that another deployment has published.
-    pub unchecked: bool,
-}
-
-impl Asked {
-    /// The data that the run has at its start.
-    fn carried(&self, trace: Option<Trace>) -> Carried {
-        let inherited = Inherited { context: self.context.clone(), trace, depth: 0 };
-        Carried {
-            state: self.state.clone(),
-            attributes: self.attributes.keys().map(|key| key.as_str().into()).collect(),
-            inherited: inherited.some(),
-            ..Carried::default()
-        }
-    }
-
-    /// The effects that precede its first turn.
-    fn effects(self, now: u64) -> Result<Option<Box<Effects>>> {
-        if self.opens.is_empty() && self.attributes.is_empty() && self.state.is_none() {
-            return Ok(None);
-        }
-        check_attributes(self.attributes.len())?;
-        let attribute = |(key, value): (String, String)| {
-            check_attribute(&key, &value)?;
-            Ok((key.into(), Some(value.into())))
-        };
-        Ok(Some(Box::new(Effects {
-            opens: self.opens.into_iter().map(|token| messages::promise(token, now)).collect::<Result<_>>()?,
-            attributes: self.attributes.into_iter().map(attribute).collect::<Result<_>>()?,
-            state: self.state.map(|state| Arc::from(state.as_str())),
-            ..Effects::default()
-        })))
-    }
-}
-
-fn exists(row: &RunRow) -> Error {
-    Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id)
-}
-
 /// The output function of a run that is being started; removed on drop unless it is kept.
-struct TakesOutput {
+pub(super) struct TakesOutput {
     engine: Arc<Inner>,
     run: Arc<str>,
     output: Option<Arc<Output>>,
 }
 
 impl TakesOutput {
-    fn keep(mut self, key: RunKey) {
+    pub(super) fn keep(mut self, key: RunKey) {
         if let Some(output) = self.output.take() {
             let (engine, run) = (self.engine.clone(), self.run.clone());
             engine.outputs.keep(&run, output.clone());
@@ -172,7 +57,7 @@ impl Drop for TakesOutput {
 pub(super) fn not_created(id: &Arc<str>) -> Error {
     Error::coded(Code::Store, "the store refused the run without naming another one that has its id")
         .run(id)
-        .help("start it again; if it is refused again, the fault is the store's")
+        .help("start it again; if the store refuses it again, the implementation of the store has a fault")
 }
 
 /// Merges the effects that precede a turn with those of the turn.
@@ -229,7 +114,7 @@ impl Inner {
     }
 
     /// Determines the deployment of a new run, which has to take its arguments if it is of another build.
-    async fn bind(&self, new: &mut New, bind: Bind) -> Result<()> {
+    pub(super) async fn bind(&self, new: &mut New, bind: Bind) -> Result<()> {
         let Bind { deployment, waits, unchecked } = bind;
         new.required = self.required(new.definition, deployment.as_ref(), waits).await?;
         match (&deployment, &new.required) {
@@ -256,119 +141,12 @@ impl Inner {
     }
 
     /// Registers an output function before the run is created, and removes it unless the start succeeds.
-    fn takes_output(self: &Arc<Self>, run: &Arc<str>, writer: Option<OutputWriter>) -> TakesOutput {
+    pub(super) fn takes_output(self: &Arc<Self>, run: &Arc<str>, writer: Option<OutputWriter>) -> TakesOutput {
         let output = writer.map(|writer| Arc::new(Output::new(writer)));
         if let Some(output) = &output {
             self.outputs.add(run, output);
         }
         TakesOutput { engine: self.clone(), run: run.clone(), output }
-    }
-
-    fn new_run(
-        &self,
-        definition: &'static WorkflowDefinition,
-        args: Payload,
-        id: Option<String>,
-        asked: Asked,
-    ) -> Result<New> {
-        let is_named = id.is_some();
-        let id = match id {
-            None => self.new_id(),
-            Some(id) => names::check("the id of a run", &id).map(|()| id)?,
-        };
-        let (created_at, token) = (self.clock.now(), self.random.number());
-        let tracing = asked.tracing.clone().or_else(|| self.settings.telemetry.is_on().then(TracingOptions::new));
-        let context = RequestContext { values: asked.context.clone() };
-        let trace = tracing.map(|tracing| tracing.trace(self.random.number(), &context)).transpose()?;
-        Ok(New {
-            id: id.into(),
-            is_named,
-            definition,
-            args_digest: Sha256::digest(args.as_str().as_bytes()).into(),
-            args,
-            created_at,
-            token,
-            carried: asked.carried(trace),
-            ahead: asked.effects(created_at)?,
-            required: None,
-            replaced: None,
-        })
-    }
-
-    /// Creates a run that is started later, or finds the run of this workflow that has this id already. Returns its id.
-    pub(crate) async fn create_for_later(
-        &self,
-        definition: &'static WorkflowDefinition,
-        id: Option<String>,
-    ) -> Result<Arc<str>> {
-        self.check_open()?;
-        registry().workflow(definition.source.id)?;
-        let new = self.new_run(definition, Payload::null(), id, Asked::default())?;
-        match self.send(&new, First::Later, None, Vec::new()).await? {
-            CreateAnswer::Exists(row) => new.is_of(&row).map(|()| new.id),
-            CreateAnswer::Created(_) => Ok(new.id),
-            CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&new.id)),
-        }
-    }
-
-    /// Starts a run that was created for later, once.
-    pub(crate) async fn begin(
-        self: &Arc<Self>,
-        definition: &'static WorkflowDefinition,
-        id: &Arc<str>,
-        args: Payload,
-        asked: Asked,
-    ) -> Result<()> {
-        self.check_open()?;
-        let output = self.takes_output(id, asked.output.clone());
-        let bind = Bind::of(&asked);
-        let mut new = self.new_run(definition, args, Some(id.to_string()), asked)?;
-        self.bind(&mut new, bind).await?;
-        let first = First::Begin(self.message(&new)?);
-        let ahead = new.ahead.take();
-        match self.send(&new, first, ahead, Vec::new()).await? {
-            CreateAnswer::Unknown => Err(not_found(id)),
-            CreateAnswer::Fenced => Err(not_created(id)),
-            CreateAnswer::Exists(row) => {
-                new.is_of(&row)?;
-                let error = match row.status {
-                    Status::Cancelled => Error::coded(Code::Cancelled, "the run was cancelled before it was started"),
-                    status => {
-                        Error::coded(Code::AlreadyStarted, format!("the run was started before, and is {status}"))
-                            .help("a created run is started once; await the run that is there, or create another one")
-                    }
-                };
-                Err(error.run(id).into_fatal())
-            }
-            CreateAnswer::Created(key) => {
-                self.activations.miss();
-                output.keep(key);
-                Ok(())
-            }
-        }
-    }
-
-    /// Cancels a run that was created for later. Returns whether it had not been started.
-    pub(super) async fn cancel_for_later(&self, row: &RunRow, reason: &str) -> Result<bool> {
-        let now = self.clock.now();
-        let cancel = messages::message(&Event::Cancel { reason: reason.to_owned() }, now, None)?;
-        let run = NewRun {
-            id: row.id.clone(),
-            workflow: row.workflow.clone(),
-            fingerprint: row.fingerprint.clone(),
-            args_digest: row.args_digest,
-            created_at: row.created_at,
-            token: self.random.number(),
-            required_deployment: row.required_deployment.clone(),
-            depth: 0,
-            effects: None,
-            chunks: Vec::new(),
-            first: First::Begin(cancel),
-        };
-        let begun = self.batcher.send(run).await;
-        let begun = begun.map_err(|failed| failed.explain("the run", "cancelled", "cancel it again").run(&row.id))?;
-        self.activations.miss();
-        Ok(matches!(begun, CreateAnswer::Created(_)))
     }
 
     /// Executes the first turn and creates the run with it. `None` if this engine must not.
@@ -452,12 +230,12 @@ impl Inner {
     fn live_from_start(self: &Arc<Self>, driver: DriverState, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
         let claim = Claimed { key, generation: 0, fence: Fence { owner, epoch: FIRST_EPOCH } };
         let actions = driver.core.shared().take_actions();
-        let live = ActiveRun::new(self.users(), claim, new.id.clone(), new.definition, span, InboxRead::default());
+        let live = ActiveRun::new(claim, new.id.clone(), new.definition, span, InboxRead::default());
         turn::activate(self, &live, driver, actions, Vec::new());
         self.waiters.touch();
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         new: &New,
         first: First,
@@ -517,7 +295,7 @@ impl Inner {
                 return Err(exists(&row)
                     .expected(format!("the recorded arguments {stored}"))
                     .found(format!("this call's arguments {}", excerpt(new.args.as_str())))
-                    .help("use another id, or get_run(id) for the run that is there"));
+                    .help("use another id, or await the existing run: `get_run(id)`"));
             }
         }
         Ok(row.id.clone())
@@ -541,7 +319,7 @@ impl Inner {
         })
     }
 
-    fn message(&self, new: &New) -> Result<Message> {
+    pub(super) fn message(&self, new: &New) -> Result<Message> {
         messages::message(&new.started(&self.random), new.created_at, None)
     }
 

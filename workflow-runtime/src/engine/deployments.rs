@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::builder;
+use super::assembly;
 use super::inner::Inner;
 use super::parts::resend::Sender as _;
 use crate::definition::WorkflowDefinition;
@@ -61,7 +61,7 @@ impl Inner {
     fn own_deployment(&self) -> Result<Arc<str>> {
         match self.settings.executes {
             true => Ok(self.settings.deployment.clone()),
-            false => builder::deployment(&self.settings.deployment),
+            false => assembly::deployment(&self.settings.deployment),
         }
     }
 

@@ -99,7 +99,7 @@ impl Inner {
         };
         let error = match is_itself {
             true => awaits_itself(run),
-            false => Error::coded(Code::RunExists, format!("there is a run `{run}` already"))
+            false => Error::coded(Code::RunExists, format!("run `{run}` already exists"))
                 .run(run)
                 .expected(format!("no run with this id, or one of workflow `{}` with the same arguments", source.id))
                 .found(format!("the call's arguments {}", excerpt(request.input.as_str())))

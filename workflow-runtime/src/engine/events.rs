@@ -15,15 +15,7 @@ pub(super) fn wanted(driver: &DriverState, first: bool, event: &Event) -> bool {
     match event {
         Event::Started { .. } => first,
         Event::Cancel { .. } => !driver.core.shared().is_unwinding(),
-        Event::WakeUp | Event::Reopened { .. } => true,
-        Event::Conflict { op, .. } => {
-            let waits = |kind: &Kind| match kind {
-                Kind::Hook(_) => true,
-                Kind::Step(step) => step.suspension().is_some(),
-                _ => false,
-            };
-            driver.core.shared().with_open(*op, waits) == Some(true)
-        }
+        Event::Conflict { op, .. } => driver.core.shared().with_open(*op, |kind| kind.opens_token()) == Some(true),
         Event::Payload { op, value } => {
             let check = driver.core.shared().with_open(*op, |kind| match kind {
                 Kind::Hook(hook) => Some(Ok(hook.check)),
@@ -45,14 +37,7 @@ pub(super) fn wanted(driver: &DriverState, first: bool, event: &Event) -> bool {
             }
             fits.is_ok()
         }
-        Event::Completed { op, .. }
-        | Event::Failed { op, .. }
-        | Event::Attempt { op, .. }
-        | Event::Suspended { op, .. }
-        | Event::Finished { op, .. }
-        | Event::Timer { op }
-        | Event::Woken { op }
-        | Event::Ended { op, .. } => driver.core.shared().with_open(*op, |_| ()).is_some(),
+        other => other.op().is_none_or(|op| driver.core.shared().with_open(op, |_| ()).is_some()),
     }
 }
 
@@ -64,7 +49,7 @@ pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
         _ => None,
     });
     let Some((adopt, label)) = adopt.flatten() else { return event };
-    let error = Error::coded(Code::HookConflict, format!("something else of the run is suspended as `{label}`"))
+    let error = Error::coded(Code::HookConflict, format!("another suspension of the run has the label `{label}`"))
         .run(owner)
         .help("give each suspension a label of its own: `suspend(&payload).label(..)`");
     Event::Failed { op: *op, error: adopted(adopt, error.into_fatal()).error }
@@ -104,14 +89,12 @@ pub(super) fn attempt(
     op: u64,
     result: AttemptResult,
 ) -> Option<Event> {
-    let (attempt, counted, policy, step) = driver.core.shared().with_open(op, |kind| match kind {
-        Kind::Step(request) => {
+    let (attempt, counted, policy, step) = driver.core.shared().with_open(op, |kind| match kind.step() {
+        Some(request) => {
             let (counted, policy) = (request.counted(), Some(request.policy.clone()));
             (request.attempt, counted, policy, request.definition.source.id)
         }
-        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
-            (1, 1, None, crate::replay::NONDETERMINISTIC)
-        }
+        None => (1, 1, None, crate::replay::NONDETERMINISTIC),
     })?;
     let failure = match result {
         Ok(value) => return Some(Event::Completed { op, value }),

@@ -1,6 +1,5 @@
 //! The state that the parts of an engine and its tasks share.
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -165,11 +164,8 @@ impl Inner {
     }
 
     /// The handle that users have, for functions that are called inside the steps of a run.
-    pub(super) fn users(&self) -> Weak<dyn Any + Send + Sync> {
-        match self.handle.get() {
-            Some(handle) => handle.clone(),
-            None => Weak::<Handle>::new(),
-        }
+    pub(super) fn users(&self) -> Weak<Handle> {
+        self.handle.get().cloned().unwrap_or_default()
     }
 
     /// The error of a call on an engine that is closed.

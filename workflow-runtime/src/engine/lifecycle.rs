@@ -5,21 +5,19 @@
 //! engines does, and calls all of its callbacks again if one has failed.
 
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 
 use super::inner::Inner;
+use super::parts::callbacks::call_each;
 use super::parts::resend::{self, GivenUp, Sent};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::failpoint::hit;
-use crate::limits::{CALLBACKS_TIMEOUT, NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
+use crate::limits::{NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
 use crate::model::{RunInfo, Status};
-use crate::panics::panic_text;
 use crate::registry::queue;
 use crate::store::{ClaimNotices, ClaimNoticesAnswer, Effects, Notice, Noticed, Request, ReturnNotice, RowChange};
 
@@ -48,22 +46,10 @@ impl Inner {
         let run = RunInfo { status: notice.status, ..self.run_info(notice.run.clone()) };
         // A run that executes a step of a queue is internal: no callback is called for it.
         let is_step = queue::parse_id(&run.workflow).is_some();
-        let calls = async {
-            for callback in self.settings.callbacks.of(notice.status).filter(|_| !is_step) {
-                AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind().await.unwrap_or_else(
-                    |panic| Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic)))),
-                )?;
-            }
-            Ok(())
-        };
-        let called = match select(std::pin::pin!(calls), self.environment.sleep(CALLBACKS_TIMEOUT)).await {
-            Either::Left((called, _)) => called,
-            Either::Right(_) => {
-                let text = format!("the callbacks for a run took longer than {CALLBACKS_TIMEOUT:?}");
-                Err(Error::coded(Code::Timeout, text)
-                    .help("let a callback spawn what takes long, or start a run for it"))
-            }
-        };
+        let callbacks = self.settings.callbacks.of(notice.status).filter(|_| !is_step);
+        let calls = callbacks.map(|callback| || callback(run.clone()));
+        let late = ("the callbacks for a run", "let a callback spawn what takes long, or start a run for it");
+        let called = call_each(&*self.environment, late, calls).await;
         called.map_err(|error| error.run(&notice.run.id))
     }
 

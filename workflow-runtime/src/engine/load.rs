@@ -150,7 +150,7 @@ fn install(
         .collect();
     let span = run_span(&row.id, definition);
     let claim = Claimed { key: row.key, generation: row.generation, fence: row.fence };
-    let live = ActiveRun::new(engine.users(), claim, row.id.clone(), definition, span, inbox);
+    let live = ActiveRun::new(claim, row.id.clone(), definition, span, inbox);
     turn::activate(engine, &live, driver, actions, messages);
 }
 
@@ -166,7 +166,7 @@ fn answers(what: &What) -> Option<u64> {
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
     let (open, _) = open_operations(engine, row.key, row.generation).await.unwrap_or_default();
     let open: Vec<String> = open.iter().take(10).map(|(op, open)| format!("operation {op}: {}", open.what)).collect();
-    Error::coded(Code::Recoveries, "its process died again and again while the run was in it")
+    Error::coded(Code::Recoveries, "the process died repeatedly while it executed the run")
         .run(&row.id)
         .expected(format!("a commit of the run after at most {} recoveries", engine.settings.recoveries_max))
         .found(format!("{} recoveries without one; outstanding: {}", row.recoveries, open.join(", ")))
@@ -175,7 +175,7 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
 
 /// Releases the run to the store, to be claimed again.
 async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
-    tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
+    tracing::warn!(run = %row.id, ?error, "could not read the journal of the run; the engine releases the run");
     let mut inbox_seq = row.inbox_seq;
     while !engine.draining.is_cancelled() && engine.is_owner(row.fence.owner) && engine.before_next_attempt().await {
         let sent = Sent { run: &row.id, what: "the release of the run", owner: Some(row.fence.owner) };

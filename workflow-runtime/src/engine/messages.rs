@@ -70,7 +70,7 @@ pub(super) fn milliseconds(time: Duration) -> u64 {
 fn key_reused(token: &str, key: &str) -> Error {
     let text = format!("another payload was delivered to `{}` under the key `{}`", excerpt(token), excerpt(key));
     Error::coded(Code::KeyReused, text)
-        .help("give each delivery a key of its own, and the same one only to the same payload")
+        .help("use a new key for each delivery, and repeat a key only with the same payload")
         .into_fatal()
 }
 

@@ -54,7 +54,7 @@ pub(super) fn check_resources(resources: &Resources, queues: &Queues) -> Result<
     let list = missing.into_iter().map(|(resource, steps)| format!("{resource} for {}", steps.join(", ")));
     Err(Error::coded(Code::MissingResource, "the engine lacks resources that steps of this build declare")
         .found(format!("missing: {}", list.collect::<Vec<_>>().join("; ")))
-        .help("give each to the builder, `Engine::builder().resource(value)`, and install() the engine for the free functions"))
+        .help("pass each one to the builder, `Engine::builder().resource(value)`; for the free functions also `install()` the engine"))
 }
 
 #[cfg(feature = "postgres")]
@@ -68,7 +68,7 @@ async fn open_postgres(url: &str, must_exist: bool) -> Result<Arc<dyn Store>> {
 
 #[cfg(not(feature = "postgres"))]
 async fn open_postgres(_: &str, _: bool) -> Result<Arc<dyn Store>> {
-    Err(Error::coded(Code::InvalidUrl, "this build has no PostgreSQL")
+    Err(Error::coded(Code::InvalidUrl, "this program was built without the feature `postgres`")
         .help("enable the feature `postgres` of workflow-runtime"))
 }
 

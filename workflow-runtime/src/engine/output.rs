@@ -13,8 +13,8 @@ use futures_util::future::Either;
 use tokio::sync::oneshot;
 
 use super::inner::Inner;
-use super::parts::outputs::{AttemptWriter, Output};
-use super::scope::taken;
+use super::parts::outputs::{Output, WritingAttempt};
+use super::scope::{AttemptWriter, taken};
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, TURN_RETRY_INTERVAL};
@@ -105,12 +105,15 @@ impl Inner {
         }
     }
 
-    async fn call_output(&self, output: &Output, chunk: OutputChunk, attempt: Option<AttemptWriter>) -> Result<()> {
+    async fn call_output(&self, output: &Output, chunk: OutputChunk, attempt: Option<WritingAttempt>) -> Result<()> {
         // The user's closure may panic before it returns a future.
         let writer = output.writer.clone();
         let taking = async move { writer(chunk).await };
         let taking = match attempt {
-            Some(attempt) => Either::Left(taken(AttemptWriter { takes: true, ..attempt }, taking)),
+            Some(attempt) => {
+                let by = WritingAttempt { takes: true, ..attempt };
+                Either::Left(taken(AttemptWriter { engine: self.users(), by }, taking))
+            }
             None => Either::Right(taking),
         };
         AssertUnwindSafe(taking).catch_unwind().await.unwrap_or_else(|panic| {

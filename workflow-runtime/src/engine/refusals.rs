@@ -73,7 +73,7 @@ impl Inner {
         if let Some(row) = row.as_ref().filter(|_| is_of_build)
             && others.iter().any(|other| !refusers.0.contains(other))
         {
-            tracing::warn!(run = %id, ?error, "this build cannot continue the run; it is left to another one");
+            tracing::warn!(run = %id, ?error, "this build cannot continue the run; another build may continue it");
             return released(row, refusers.encode());
         }
         if !is_of_build {

@@ -149,7 +149,7 @@ impl Inner {
         {
             CreateAnswer::Exists(row) if row.args_digest == asked => Ok(id),
             CreateAnswer::Exists(row) => {
-                Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))
+                Err(Error::coded(Code::RunExists, format!("run `{}` already exists", row.id)).run(&row.id))
             }
             CreateAnswer::Created(_) => {
                 self.activations.miss();
@@ -230,7 +230,7 @@ impl Inner {
             .into_fatal())
     }
 
-    /// The event that starts a run anew: the first of its journal, or that in its inbox if it was cancelled before it began.
+    /// The event that starts a run again: the first of its journal, or that in its inbox if it was cancelled before it began.
     async fn start_of(&self, key: RunKey, first: Option<Event>) -> Result<Option<Event>> {
         if let Some(Event::Started { .. }) = &first {
             return Ok(first);
@@ -245,7 +245,7 @@ impl Inner {
         let refused = |why: &str| {
             Err(Error::coded(Code::NotRepairable, format!("a fork cannot undo what the run has done: {why}"))
                 .expected("a run that has failed or was cancelled and has not been rolled back")
-                .help("leave `.undo_inherited()` away: what the fork executes itself is undone all the same")
+                .help("remove `.undo_inherited()`: the fork still undoes the steps that it executes itself")
                 .into_fatal())
         };
         match row.status {

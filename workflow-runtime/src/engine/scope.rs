@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use super::inner::{Handle, Inner};
 use super::parts::active_run::ActiveRun;
 use super::parts::life::Life;
 use super::parts::mailbox::EarlyEnd;
-use super::parts::outputs::AttemptWriter;
+use super::parts::outputs::WritingAttempt;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::keys::{self, KeyBase};
@@ -49,6 +49,8 @@ pub struct StepInfo {
 
 /// The attempt that the current code is part of.
 pub(super) struct Scope {
+    /// The handle of the engine that executes the attempt.
+    pub engine: Weak<Handle>,
     /// The calling operation, if the step is executed for another run.
     pub origin: Option<Origin>,
     pub op: u64,
@@ -71,6 +73,13 @@ pub(super) struct Scope {
     pub last_payload: Option<Payload>,
 }
 
+/// An attempt that writes to streams, and its engine.
+#[derive(Clone)]
+pub(crate) struct AttemptWriter {
+    pub(super) engine: Weak<Handle>,
+    pub(super) by: WritingAttempt,
+}
+
 tokio::task_local! {
     static SCOPE: Scope;
     /// The attempt whose chunk the running output function has received.
@@ -80,11 +89,6 @@ tokio::task_local! {
 /// Makes a future one of an output function that has received a chunk of this attempt.
 pub(super) fn taken<F: Future>(writer: AttemptWriter, future: F) -> impl Future<Output = F::Output> {
     TAKES.scope(writer, future)
-}
-
-/// The handle of the engine that executes the run, while it is open.
-pub(super) fn handle(live: &ActiveRun) -> Option<Arc<Handle>> {
-    live.handle.upgrade()?.downcast().ok()
 }
 
 /// The attempt whose chunk the running output function has received.
@@ -166,7 +170,7 @@ pub fn traceparent() -> Option<String> {
 /// ```
 pub fn heartbeat() {
     let beat = |scope: &Scope| {
-        if let Some(handle) = handle(&scope.live) {
+        if let Some(handle) = scope.engine.upgrade() {
             scope.life.beat.store(handle.inner.clock.monotonic(), Ordering::Relaxed);
         }
     };
@@ -209,23 +213,27 @@ pub fn cancellation() -> CancellationToken {
 
 /// The engine that executes the current step, if there is one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
-    let engine = of_attempt(|scope| handle(&scope.live));
-    let engine = engine.or_else(|| Some(handle(&taken_from()?.live)))?;
+    let engine = of_attempt(|scope| scope.engine.upgrade());
+    let engine = engine.or_else(|| Some(taken_from()?.engine.upgrade()))?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
-        Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+        Error::coded(Code::Closed, "the engine that executes this step has closed")
+            .help("the next engine that executes the run attempts the step again")
     }))
 }
 
 /// The current attempt, as a writer of streams.
 pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
     of_attempt(|scope| AttemptWriter {
-        live: scope.live.clone(),
-        life: scope.life.clone(),
-        into: scope.origin.as_ref().map(|origin| origin.run.clone()),
-        op: scope.op,
-        attempt: scope.attempt,
-        step: scope.outer,
-        takes: false,
+        engine: scope.engine.clone(),
+        by: WritingAttempt {
+            live: scope.live.clone(),
+            life: scope.life.clone(),
+            into: scope.origin.as_ref().map(|origin| origin.run.clone()),
+            op: scope.op,
+            attempt: scope.attempt,
+            step: scope.outer,
+            takes: false,
+        },
     })
     .or_else(taken_from)
 }
@@ -351,6 +359,7 @@ impl Scope {
     /// The scope of a step which is called inside this one, or of a task.
     pub fn inside(&self, step: &'static str, path: String) -> Scope {
         Scope {
+            engine: self.engine.clone(),
             origin: self.origin.clone(),
             op: self.op,
             base: self.base,

@@ -4,23 +4,21 @@
 //! report has succeeded leaves it to the next look, of this engine or of another one.
 
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 
 use super::builder::Builder;
 use super::inner::Inner;
+use super::parts::callbacks::call_each;
 use super::parts::finished::Finished;
 use super::parts::missing::not_found;
 use super::parts::resend::Sender as _;
 use super::parts::roster::Has;
 use crate::error::{Code, Error, Result};
-use crate::limits::{CALLBACKS_TIMEOUT, STRANDED_INTERVAL, STRANDED_LOOK_INTERVAL};
+use crate::limits::{STRANDED_INTERVAL, STRANDED_LOOK_INTERVAL};
 use crate::model::{Status, Stranded};
-use crate::panics::panic_text;
 use crate::registry::queue;
 
 impl Builder {
@@ -29,7 +27,7 @@ impl Builder {
     ///
     /// Each engine that executes looks once a minute, and calls its functions when it has found the same twice: workers that are
     /// replaced within a minute cause no call. It calls them once for each [`Stranded`], however many runs that are, and again
-    /// if the runs can be executed meanwhile and are stranded anew. If a function fails, panics, or takes longer than 45 seconds,
+    /// if a worker could execute the runs in between and they are stranded again. If a function fails, panics, or takes longer than 45 seconds,
     /// the engine calls all of them again a minute later. Each engine of a store calls its own functions, also one that is
     /// opened later. A process that executes nothing, and a store without any live worker, calls none.
     ///
@@ -91,22 +89,9 @@ impl Inner {
 
     /// Calls all functions, one after the other.
     async fn report(&self, stranded: &Stranded) -> Result<()> {
-        let calls = async {
-            for report in &self.settings.reports {
-                let called = AssertUnwindSafe(async { report(stranded.clone()).await }).catch_unwind().await;
-                called.unwrap_or_else(|panic| {
-                    Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic))))
-                })?;
-            }
-            Ok(())
-        };
-        match select(std::pin::pin!(calls), self.environment.sleep(CALLBACKS_TIMEOUT)).await {
-            Either::Left((called, _)) => called,
-            Either::Right(_) => {
-                let text = format!("the functions for stranded runs took longer than {CALLBACKS_TIMEOUT:?}");
-                Err(Error::coded(Code::Timeout, text).help("let a function spawn what takes long"))
-            }
-        }
+        let calls = self.settings.reports.iter().map(|report| || report(stranded.clone()));
+        let late = ("the functions for stranded runs", "let a function spawn what takes long");
+        call_each(&*self.environment, late, calls).await
     }
 
     /// Whether a run is unfinished, and no live worker can execute it.
@@ -153,7 +138,7 @@ fn is_stranded_error(id: &str, most: Duration) -> Error {
         .expected("a worker that has its workflow and is of the deployment that it is bound to, if it is bound to one")
         .found(format!("none for {most:?}"))
         .help(
-            "the run is unfinished and goes on when such a worker opens; `run.waiting()` names the workflow and the deployment, and \
+            "the run continues when such a worker opens; `run.waiting()` names the workflow and the deployment, and \
              `client.release_run(id)` lets any deployment continue a bound run",
         )
 }
@@ -174,7 +159,7 @@ async fn run(engine: Arc<Inner>) {
             Ok(stranded) => stranded,
             Err(error) if engine.gives_up_after(&error) => return,
             Err(error) => {
-                tracing::warn!(?error, "it could not be read which runs no live worker can execute; trying again");
+                tracing::warn!(?error, "could not read which runs no live worker can execute; trying again");
                 continue;
             }
         };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::inner::Inner;
 use super::parts::missing::not_found;
-use super::parts::outputs::AttemptWriter;
+use super::parts::outputs::WritingAttempt;
 use super::parts::resend::{self, GivenUp, Sent};
 use super::parts::waiters::Done;
-use super::scope::handle;
+use super::scope::AttemptWriter;
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
@@ -19,41 +19,45 @@ impl AttemptWriter {
     /// Writes a chunk. Once this returns, the chunk is durable, and the run's output function has received it.
     pub async fn write(self, chunk: Chunk) -> Result<()> {
         let closed = || {
-            Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+            Error::coded(Code::Closed, "the engine that executes this step has closed")
+                .help("the next engine that executes the run attempts the step again")
         };
-        let engine = handle(&self.live).ok_or_else(closed)?.inner.clone();
+        let engine = self.engine.upgrade().ok_or_else(closed)?.inner.clone();
+        let by = &self.by;
         let stream = chunk.stream.clone();
         let execution = Execution {
-            generation: self.live.generation,
-            op: self.op,
-            step: self.step.into(),
-            attempt: self.attempt,
-            epoch: self.live.fence.epoch,
+            generation: by.live.generation,
+            op: by.op,
+            step: by.step.into(),
+            attempt: by.attempt,
+            epoch: by.live.fence.epoch,
         };
         let chunk = engine.new_chunk(chunk);
         let id = chunk.value.as_ref().map(|_| chunk.id);
         let write = AppendChunk {
-            run: self.live.key,
-            owner: self.live.fence.owner,
+            run: by.live.key,
+            owner: by.live.fence.owner,
             execution,
-            into: self.into.clone(),
+            into: by.into.clone(),
             chunk,
             most: STREAM_CHUNKS_MAX,
         };
-        let run = self.into.as_ref().unwrap_or(&self.live.id);
+        let run = by.into.as_ref().unwrap_or(&by.live.id);
         let (Some(id), Some(output)) = (id, engine.outputs.get(run)) else {
-            return self.written(&engine, run, &stream, write).await;
+            return by.written(&engine, run, &stream, write).await;
         };
-        let writing = output.writes(&stream, id, &self);
-        self.written(&engine, run, &stream, write).await?;
+        let writing = output.writes(&stream, id, by);
+        by.written(&engine, run, &stream, write).await?;
         writing.stored();
         // A write of the output function cannot wait for that function.
-        if !self.takes {
+        if !by.takes {
             engine.give_output(&output, run, &stream).await;
         }
         Ok(())
     }
+}
 
+impl WritingAttempt {
     async fn written(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, write: AppendChunk) -> Result<()> {
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")

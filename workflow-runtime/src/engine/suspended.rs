@@ -157,7 +157,7 @@ impl Inner {
             }
             Which::Only if own.is_empty() => not_suspended("nothing of the run is suspended".to_owned()),
             Which::Only => not_suspended("several things of the run are suspended".to_owned())
-                .help("say which: `run.resume(&data).of(id)`, or `.label(..)`"),
+                .help("name one: `run.resume(&data).of(id)`, or `.label(..)`"),
         };
         let error = match others.first() {
             Some(other) if own.is_empty() => error.help(format!(

@@ -28,7 +28,7 @@ pub(super) async fn attempt(
     let At { engine, live, op } = at;
     let Some(transactions) = engine.store.transactions() else {
         return Some(Err(adopt(
-            Error::coded(Code::Unsupported, "the store has no transactions for steps").into_fatal(),
+            Error::coded(Code::Unsupported, "steps with `transaction` need a store in PostgreSQL").into_fatal(),
         )));
     };
     let transaction = match transactions.begin().await {

@@ -299,7 +299,7 @@ pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) 
         record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone(), Vec::new))
     })
     .map_err(|error| {
-        error.context("replaying this turn at once did something else, as replay_every_turn() found").help(
+        error.context("`replay_every_turn()` replayed this turn, and the replay differs").help(
             "something differs between two executions of the workflow: the order of a hash map, a clock, a static, a \
              file; move it into a #[step]",
         )

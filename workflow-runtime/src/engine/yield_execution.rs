@@ -42,10 +42,10 @@ impl Inner {
                 }
                 Some(_) => {
                     return Err(cannot_yield(
-                        "the process executes again: no other one has acquired the right to execute",
+                        "no other process has acquired the right to execute, so this process executes again",
                     )
                     .help(format!(
-                        "look whether the other processes still run; each has {YIELD_REST:?} to acquire it"
+                        "check that the other processes still run; each has {YIELD_REST:?} to acquire the right"
                     )));
                 }
                 None => {}
@@ -55,7 +55,7 @@ impl Inner {
                 let pid = holder.pid.unwrap_or_default();
                 let text = format!("process {pid} has not yielded the right to execute within {YIELD_WAIT:?}");
                 return Err(Error::coded(Code::Timeout, text).help(
-                    "the request is withdrawn; if the process does not respond, end it: another one executes then",
+                    "the request was withdrawn; if the process does not respond, stop it: another process then executes",
                 ));
             }
         }

@@ -16,7 +16,7 @@ use crate::error::Result;
 ///
 /// [`Code::NotSuspended`](crate::Code::NotSuspended) if no suspension has the label or id, or, with neither, if there is
 /// not exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if it was resumed before;
-/// [`Code::Payload`](crate::Code::Payload) if the value does not fit the type that this process knows;
+/// [`Code::Payload`](crate::Code::Payload) if the value does not fit its type, if this process has the type;
 /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store fails.
 ///
 /// ```no_run

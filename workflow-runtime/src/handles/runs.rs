@@ -92,8 +92,8 @@ impl FromStr for Cursor {
             Some(Position { at: at.parse().ok()?, run: run.parse().ok()? })
         };
         position().map(Cursor).ok_or_else(|| {
-            Error::coded(Code::InvalidCursor, format!("{:?} is no place in a list of runs", excerpt(text)))
-                .expected("what `Page::next` has given, as text")
+            Error::coded(Code::InvalidCursor, format!("{:?} is no cursor of a list of runs", excerpt(text)))
+                .expected("the text of a cursor that `Page::next` has returned")
                 .help("begin at the first page")
         })
     }

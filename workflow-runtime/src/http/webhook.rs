@@ -19,7 +19,7 @@ use crate::probe::Operation;
 use crate::text::hex;
 
 /// Waits for an HTTP request: a [`hook`](crate::hook()) with a token that cannot be guessed, to which
-/// [`webhooks`](super::webhooks) routes requests. The token cannot be chosen, since anyone who knows it can send.
+/// [`webhooks`](super::webhooks) routes requests. The token cannot be chosen, because anyone who has it can send.
 ///
 /// A request is durable before it is answered, by default with an empty `202 Accepted`.
 pub fn webhook() -> WebhookBuilder {
@@ -95,7 +95,7 @@ pub struct Webhook {
 
 impl Webhook {
     /// Its path below the path where [`webhooks`](super::webhooks) is nested, with a leading slash: append it to
-    /// `https://shop.example/webhooks` for the address. Anyone who knows it can send.
+    /// `https://shop.example/webhooks` for the address. Anyone who has it can send.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -121,7 +121,7 @@ impl Retention {
                 format!("runs that are {status} have not ended, and are always kept"),
             )
             .expected("a retention of completed, failed or cancelled runs")
-            .help("take it out of the `Retention`")),
+            .help("remove it from the `Retention`")),
         }
     }
 }

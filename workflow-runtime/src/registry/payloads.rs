@@ -1,6 +1,6 @@
 //! The types of payloads: a payload for a hook or a suspension is checked against the type that is expected.
 //!
-//! A hook or suspension stores a key of its type, and a sender looks up the key among the types that its process knows.
+//! A hook or suspension stores a key of its type, and a sender looks up the key among the types that its process has registered.
 //! The name alone is not a key: two blocks of one function, or two versions of a crate, may have types with the same
 //! name. The key is the name and a digest of the `TypeId`, which is the same in every process of a build. A sender of
 //! another build may not know the key: then nothing is checked at the sender, and a mismatch is found at the receiver.
@@ -25,14 +25,14 @@ struct Types {
     checks: HashMap<&'static str, Check>,
 }
 
-/// The types that this process knows.
+/// The types that this process has registered.
 static TYPES: LazyLock<Mutex<Types>> = LazyLock::new(Mutex::default);
 
 /// The key of a type of payloads, and its check. Registers the type.
 pub(crate) fn payload_type<T: DeserializeOwned + 'static>() -> (&'static str, Check) {
     let check: Check = |payload| {
         let fits = caught("the payload's type", || codec::decode::<T>("the payload", payload).map(drop));
-        fits.and_then(|fits| fits).map_err(|error| error.help("send what the hook takes; the hook stays open"))
+        fits.and_then(|fits| fits).map_err(|error| error.help("send a payload of the hook's type; the hook stays open"))
     };
     let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
     // Leaked once for each type in the program.
@@ -47,7 +47,7 @@ fn key<T: 'static>() -> String {
     format!("{}#{:016x}", type_name::<T>(), digest.finish())
 }
 
-/// Whether a payload fits the type with this key, as far as this process knows.
+/// Whether a payload fits the type with this key; every payload does if this process has not registered the type.
 pub(crate) fn check_payload(key: &str, payload: &Payload) -> Result<(), Error> {
     let check = TYPES.lock().unwrap_or_else(PoisonError::into_inner).checks.get(key).copied();
     check.map_or(Ok(()), |check| check(payload))

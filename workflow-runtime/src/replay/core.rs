@@ -268,11 +268,11 @@ impl Core {
             let id = self.definition.source.id;
             return Err(Error::coded(
                 Code::Payload,
-                format!("`finish` was given what is no result of workflow `{id}`"),
+                format!("the value that `finish` was given does not fit the result of workflow `{id}`"),
             )
             .run(self.shared.run_id())
             .found(excerpt(value.as_str()))
-            .help("give it a value of the type that the workflow returns; fix the code and deploy it"));
+            .help("pass `finish` a value of the type that the workflow returns, and deploy the fixed code"));
         }
         Ok(End::Completed(value))
     }

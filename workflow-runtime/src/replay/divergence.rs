@@ -3,11 +3,10 @@
 
 use std::panic::Location;
 
+use super::command::function;
 use super::journal::{Command, End};
-use super::request::NONDETERMINISTIC;
 use crate::definition::Source;
 use crate::error::{Code, Error};
-use crate::text::excerpt;
 
 /// What the last line of each help is about.
 const UNCHANGED: &str = "if no code was changed, move what differs between two executions into a #[step]";
@@ -103,8 +102,8 @@ enum Change<'a> {
 
 impl Divergence {
     fn change(&self, known: Known) -> Change<'_> {
-        let is_recorded = |f: &Found| self.recorded.iter().chain(&self.later).skip(1).any(|r| is_same(r, &f.command));
-        let is_found = |r: &Command| self.found.iter().skip(1).any(|f| is_same(r, &f.command));
+        let is_recorded = |f: &Found| self.recorded.iter().chain(&self.later).skip(1).any(|r| r.is_same(&f.command));
+        let is_found = |r: &Command| self.found.iter().skip(1).any(|f| r.is_same(&f.command));
         let again = |f: &Found| f.site.is_some() && f.site == self.previous;
         match (self.recorded.first(), self.found.first()) {
             (Some(Command::Patch { name, .. }), _) => Change::Unasked { name },
@@ -112,10 +111,10 @@ impl Divergence {
             (_, Some(Found { command: Command::Cancel { op }, .. })) => Change::Dropped { op: *op },
             (Some(r), None) => Change::Omitted { r },
             (None, None) => Change::Nothing,
-            (None, Some(f)) if self.later.iter().any(|r| is_same(r, &f.command)) => Change::Earlier { f },
+            (None, Some(f)) if self.later.iter().any(|r| r.is_same(&f.command)) => Change::Earlier { f },
             (None, Some(f)) if again(f) => Change::Again { f },
             (None, Some(f)) => Change::Appended { f },
-            (Some(r), Some(f)) if is_same(r, &f.command) => match (r, &f.command) {
+            (Some(r), Some(f)) if r.is_same(&f.command) => match (r, &f.command) {
                 (Command::Step { input, .. }, Command::Step { input: other, .. }) if input != other => {
                     Change::Arguments { f }
                 }
@@ -160,27 +159,27 @@ impl Change<'_> {
     fn text(&self, of: &Divergence) -> String {
         match self {
             Change::Inserted { r, f } => {
-                format!("{} was inserted before {}, or took its place", a(&f.command), the(r))
+                format!("{} was inserted before {}, or took its place", a(&f.command), r.the())
             }
             Change::Appended { f } => {
                 format!("{} was inserted where the run waited or ended", a(&f.command))
             }
             Change::Again { f } => {
-                format!("{} is made once more: a loop has more rounds, or was put around it", the(&f.command))
+                format!("{} is made once more: a loop has more rounds, or was put around it", f.command.the())
             }
             Change::Earlier { f } => {
-                format!("{} was moved to an earlier place, behind another result", the(&f.command))
+                format!("{} was moved to an earlier place, behind another result", f.command.the())
             }
-            Change::Removed { r, f } => format!("{} was removed, or moved behind {}", the(r), the(&f.command)),
-            Change::Omitted { r } if of.ended => format!("{} was removed: the workflow ends without it", the(r)),
-            Change::Omitted { r } => format!("{} was removed, or moved behind a later result", the(r)),
-            Change::Swapped { r, f } => format!("{} and {} were swapped", the(r), the(&f.command)),
+            Change::Removed { r, f } => format!("{} was removed, or moved behind {}", r.the(), f.command.the()),
+            Change::Omitted { r } if of.ended => format!("{} was removed: the workflow ends without it", r.the()),
+            Change::Omitted { r } => format!("{} was removed, or moved behind a later result", r.the()),
+            Change::Swapped { r, f } => format!("{} and {} were swapped", r.the(), f.command.the()),
             Change::Renamed { r, f } => {
-                format!("{} was renamed to {}, or replaced by it", the(r), name(&f.command))
+                format!("{} was renamed to {}, or replaced by it", r.the(), name(&f.command))
             }
-            Change::Arguments { f } if f.decodes => format!("{} has other arguments", the(&f.command)),
-            Change::Arguments { f } => format!("{} has arguments of another type", the(&f.command)),
-            Change::Details { f } => format!("{} is another one", the(&f.command)),
+            Change::Arguments { f } if f.decodes => format!("{} has other arguments", f.command.the()),
+            Change::Arguments { f } => format!("{} has arguments of another type", f.command.the()),
+            Change::Details { f } => format!("{} is another one", f.command.the()),
             Change::Kept { op } => {
                 format!("operation {op} is not dropped here any more: an arm of a `select!`, or a handle, is kept")
             }
@@ -198,41 +197,41 @@ impl Change<'_> {
         let lines = match self {
             Change::Inserted { r, f } => format!(
                 "{}; or, if it replaces {}, {}",
-                only_new(&format!("with-{}", slug(&f.command)), &f.command),
-                the(r),
-                either(&format!("{}-for-{}", slug(&f.command), slug(r)), &code(&f.command), &code(r)),
+                only_new(&format!("with-{}", f.command.slug()), &f.command),
+                r.the(),
+                either(&format!("{}-for-{}", f.command.slug(), r.slug()), &code(&f.command), &code(r)),
             ),
-            Change::Appended { f } => only_new(&format!("with-{}", slug(&f.command)), &f.command),
-            Change::Again { f } => either(&format!("more-{}", slug(&f.command)), "the new loop", "the old loop"),
-            Change::Earlier { f } => either(&format!("early-{}", slug(&f.command)), "the new order", "the old order"),
+            Change::Appended { f } => only_new(&format!("with-{}", f.command.slug()), &f.command),
+            Change::Again { f } => either(&format!("more-{}", f.command.slug()), "the new loop", "the old loop"),
+            Change::Earlier { f } => either(&format!("early-{}", f.command.slug()), "the new order", "the old order"),
             Change::Removed { r, f } => format!(
                 "{}; or, if it was moved, {}",
-                only_old(&format!("without-{}", slug(r)), r),
-                either(&format!("{}-first", slug(&f.command)), "the new order", "the old order"),
+                only_old(&format!("without-{}", r.slug()), r),
+                either(&format!("{}-first", f.command.slug()), "the new order", "the old order"),
             ),
             Change::Omitted { r } => format!(
                 "{}; or, if it was moved, {}",
-                only_old(&format!("without-{}", slug(r)), r),
-                either(&format!("late-{}", slug(r)), "the new order", "the old order"),
+                only_old(&format!("without-{}", r.slug()), r),
+                either(&format!("late-{}", r.slug()), "the new order", "the old order"),
             ),
             Change::Swapped { f, .. } => {
-                either(&format!("{}-first", slug(&f.command)), "the new order", "the old order")
+                either(&format!("{}-first", f.command.slug()), "the new order", "the old order")
             }
             Change::Renamed { r, f } => format!(
                 "{}; or, if it was replaced, define it again and write {}",
                 was(r),
-                either(&format!("{}-for-{}", slug(&f.command), slug(r)), &code(&f.command), &code(r)),
+                either(&format!("{}-for-{}", f.command.slug(), r.slug()), &code(&f.command), &code(r)),
             ),
             Change::Arguments { f } if f.decodes => format!(
                 "`let argument = if patched(\"other-{}\") {{ the new one }} else {{ the old one }};`",
-                slug(&f.command)
+                f.command.slug()
             ),
             Change::Arguments { f } => format!(
                 "`#[serde(default)]` at each new field; or leave {} as it was, define another one, and write {}",
-                the(&f.command),
-                either(&format!("{}-2", slug(&f.command)), &code_with(&f.command, "_2"), &code(&f.command)),
+                f.command.the(),
+                either(&format!("{}-2", f.command.slug()), &f.command.code_with("_2"), &code(&f.command)),
             ),
-            Change::Details { f } => either(&format!("other-{}", slug(&f.command)), "the new one", "the old one"),
+            Change::Details { f } => either(&format!("other-{}", f.command.slug()), "the new one", "the old one"),
             Change::Kept { op } => either(&format!("keep-{op}"), "keep it", "drop it, as before"),
             Change::Dropped { op } => either(&format!("drop-{op}"), "drop it", "keep it, as before"),
             Change::Unasked { name } => {
@@ -249,111 +248,25 @@ impl Change<'_> {
 
 /// Whether a command names a definition that this build no longer has.
 fn is_gone(command: &Command, known: Known) -> bool {
-    id(command).is_some() && known(command).is_none()
+    command.definition_id().is_some() && known(command).is_none()
 }
 
 fn is_kind(one: &Command, other: &Command) -> bool {
     std::mem::discriminant(one) == std::mem::discriminant(other)
 }
 
-/// Whether two commands do the same thing, with whatever values.
-fn is_same(one: &Command, other: &Command) -> bool {
-    match (one, other) {
-        (Command::Step { step, .. }, Command::Step { step: other, .. }) => step == other,
-        (Command::Child { workflow, .. }, Command::Child { workflow: other, .. }) => workflow == other,
-        (Command::Attribute { key, .. }, Command::Attribute { key: other, .. }) => key == other,
-        (
-            Command::Write { stream, .. } | Command::CloseStream { stream },
-            Command::Write { stream: other, .. } | Command::CloseStream { stream: other },
-        ) => stream == other,
-        _ => is_kind(one, other),
-    }
-}
-
-/// The id of the definition that a command names.
-fn id(command: &Command) -> Option<&str> {
-    match command {
-        Command::Step { step, .. } if step != NONDETERMINISTIC => Some(step),
-        Command::Child { workflow, .. } => Some(workflow),
-        _ => None,
-    }
-}
-
-/// The name of a function, by its id.
-fn function(id: &str) -> String {
-    excerpt(id.rsplit("::").next().unwrap_or(id)).to_string()
-}
-
 fn name(command: &Command) -> String {
-    id(command).map_or_else(|| the(command), |id| format!("`{}`", function(id)))
-}
-
-/// What a command does, with the definite article.
-fn the(command: &Command) -> String {
-    match command {
-        Command::Step { step, .. } if step == NONDETERMINISTIC => "the call of `nondeterministic`".to_owned(),
-        Command::Step { step, .. } => format!("the call of step `{}`", function(step)),
-        Command::Timer { .. } => "the sleep or timeout".to_owned(),
-        Command::Hook { .. } => "the hook".to_owned(),
-        Command::Child { workflow, .. } => format!("the call of workflow `{}`", function(workflow)),
-        Command::Watch { .. } => "the wait for a run".to_owned(),
-        Command::State { .. } => "the call of `set_state`".to_owned(),
-        Command::Attribute { key, value: Some(_) } => format!("the call of `set_attribute` for `{}`", excerpt(key)),
-        Command::Attribute { key, value: None } => format!("the call of `remove_attribute` for `{}`", excerpt(key)),
-        Command::Suggested => "the call of `continue_as_new_suggested`".to_owned(),
-        Command::Patch { name, .. } => format!("the call of `patched` for `{name}`"),
-        Command::Cancel { op } => format!("the drop of operation {op}"),
-        Command::Write { stream, .. } => format!("the write to the stream `{}`", excerpt(stream)),
-        Command::CloseStream { stream } => format!("the close of the stream `{}`", excerpt(stream)),
-    }
+    command.definition_id().map_or_else(|| command.the(), |id| format!("`{}`", function(id)))
 }
 
 /// The same with the indefinite article.
 fn a(command: &Command) -> String {
-    the(command).replacen("the ", "a ", 1)
-}
-
-/// What a command does, as a part of the name of a patch.
-fn slug(command: &Command) -> String {
-    let text = match command {
-        Command::Step { step: id, .. } | Command::Child { workflow: id, .. } => id.rsplit("::").next().unwrap_or(id),
-        Command::Timer { .. } => "sleep",
-        Command::Hook { .. } => "hook",
-        Command::Watch { .. } => "wait",
-        Command::State { .. } => "state",
-        Command::Attribute { key, .. } => key,
-        Command::Suggested => "suggested",
-        Command::Patch { name, .. } => name,
-        Command::Cancel { .. } => "drop",
-        Command::Write { stream, .. } | Command::CloseStream { stream } => stream,
-    };
-    text.chars().take(40).map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect()
+    command.the().replacen("the ", "a ", 1)
 }
 
 /// A line of code that does it.
 fn code(command: &Command) -> String {
-    code_with(command, "")
-}
-
-/// The same, of a function with another name.
-fn code_with(command: &Command, suffix: &str) -> String {
-    match command {
-        Command::Step { step, .. } if step == NONDETERMINISTIC => "nondeterministic(..).await".to_owned(),
-        Command::Step { step: id, .. } | Command::Child { workflow: id, .. } => {
-            format!("{}{suffix}(..).await?", function(id))
-        }
-        Command::Timer { .. } => "sleep(..).await".to_owned(),
-        Command::Hook { .. } => "hook(..)".to_owned(),
-        Command::Watch { .. } => "the wait".to_owned(),
-        Command::State { .. } => "set_state(..)?".to_owned(),
-        Command::Attribute { value: Some(_), .. } => "set_attribute(..)?".to_owned(),
-        Command::Attribute { value: None, .. } => "remove_attribute(..)?".to_owned(),
-        Command::Suggested => "continue_as_new_suggested()".to_owned(),
-        Command::Patch { name, .. } => format!("patched(\"{name}\")"),
-        Command::Cancel { .. } => "drop(..)".to_owned(),
-        Command::Write { .. } => "the write".to_owned(),
-        Command::CloseStream { .. } => "the close".to_owned(),
-    }
+    command.code_with("")
 }
 
 fn only_new(patch: &str, command: &Command) -> String {
@@ -370,7 +283,7 @@ fn either(patch: &str, new: &str, old: &str) -> String {
 
 fn was(recorded: &Command) -> String {
     let attribute = if matches!(recorded, Command::Child { .. }) { "workflow" } else { "step" };
-    format!("`#[{attribute}(was = \"{}\")]`", id(recorded).unwrap_or_default())
+    format!("`#[{attribute}(was = \"{}\")]`", recorded.definition_id().unwrap_or_default())
 }
 
 fn located(command: &Command, source: Option<Source>) -> String {
@@ -381,7 +294,7 @@ fn located(command: &Command, source: Option<Source>) -> String {
 }
 
 fn diverged(recorded: String, found: String, site: Option<&'static Location<'static>>) -> Error {
-    let error = Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
+    let error = Error::coded(Code::Nondeterminism, "the code does not match the journal of the run")
         .expected(format!("as recorded, {recorded}"))
         .found(format!("with this code, {found}"));
     match site {

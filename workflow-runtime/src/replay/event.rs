@@ -99,4 +99,22 @@ impl Event {
             | Event::Reopened { .. } => {}
         }
     }
+
+    /// The size of the event's payload.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Event::Started { args, carried, .. } => {
+                args.as_str().len() + carried.as_ref().map_or(0, |carried| carried.bytes())
+            }
+            Event::Completed { value: payload, .. }
+            | Event::Failed { error: payload, .. }
+            | Event::Attempt { error: payload, .. } => payload.as_str().len(),
+            Event::Payload { value: payload, .. }
+            | Event::Suspended { payload, .. }
+            | Event::Finished { value: payload, .. } => payload.as_str().len(),
+            Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
+            Event::Ended { end, .. } => end.bytes(),
+            Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp | Event::Reopened { .. } => 0,
+        }
+    }
 }

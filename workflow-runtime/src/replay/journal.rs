@@ -1,16 +1,15 @@
 //! The contents of a run's journal: the events that were delivered and, after each, the commands that the workflow issued.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::codec::{self, Payload, Recode};
+use super::carried::{Carried, Reopening};
+use crate::codec::{self, Payload};
 use crate::error::{Code, Error};
 use crate::keys::KeyBase;
-use crate::model::Trace;
-use crate::text::excerpt;
 
 /// One turn: a row of the journal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -114,111 +113,6 @@ pub(crate) enum Event {
     },
 }
 
-/// The changes for a run that continues with a journal that was another run's or an earlier generation's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Reopening {
-    /// The id of the run that it was forked from; `None` if it is a retry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// The base of the idempotency keys of operations issued from now on. Outstanding ones have theirs in their commands.
-    pub base: KeyBase,
-    /// The operation whose result was recorded by the source and is delivered once more, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub again: Option<u64>,
-    /// Whether a fork also undoes the steps of its source.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub undo_inherited: bool,
-}
-
-impl Reopening {
-    /// Whether another run undoes the steps that were executed before.
-    pub fn disarms(&self) -> bool {
-        self.source.is_some() && !self.undo_inherited
-    }
-
-    /// Removes the rollbacks that this run no longer owes.
-    pub fn disarm(&self, owed: &mut BTreeMap<u64, bool>) {
-        if self.disarms() {
-            owed.retain(|op, succeeded| !*succeeded && self.again != Some(*op));
-        }
-    }
-}
-
-/// The data that a run has when it begins, or when it continues as a new generation.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Carried {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<Payload>,
-    /// The keys of its attributes.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub attributes: BTreeSet<Box<str>>,
-    /// By stream: the number of chunks that the workflow has written, and whether it has closed the stream.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub streams: BTreeMap<Box<str>, (u64, bool)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inherited: Option<Inherited>,
-    /// Payloads for the next hook with a token, by the token's address: the previous hook was dropped.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub surplus: BTreeMap<Box<str>, Vec<Payload>>,
-    /// Placeholders for hooks of the previous generation, for which the inbox may hold messages, with their addresses.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub forwards: BTreeMap<u64, Box<str>>,
-}
-
-/// The data that a run shares with all its child runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Inherited {
-    /// The values of the request.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub context: BTreeMap<Box<str>, Payload>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<Trace>,
-    /// How many runs wait for it, each for the next one: 0 if it is not a child, or not awaited.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub depth: u32,
-}
-
-fn is_none(depth: &u32) -> bool {
-    *depth == 0
-}
-
-impl Inherited {
-    /// The data of a child at some depth, by the key of the operation that starts it.
-    pub fn of_child(&self, key: &str, depth: u32) -> Self {
-        Inherited { context: self.context.clone(), trace: self.trace.as_ref().map(|trace| trace.of_child(key)), depth }
-    }
-
-    /// `None` if it is empty.
-    pub fn some(self) -> Option<Self> {
-        (self != Inherited::default()).then_some(self)
-    }
-}
-
-impl Carried {
-    /// `None` if it is empty.
-    pub fn some(self) -> Option<Self> {
-        let is_empty = self.state.is_none()
-            && self.attributes.is_empty()
-            && self.streams.is_empty()
-            && self.inherited.is_none()
-            && self.surplus.is_empty()
-            && self.forwards.is_empty();
-        (!is_empty).then_some(self)
-    }
-
-    /// Visits the payloads.
-    pub(super) fn each_payload(&mut self, visit: Visit<'_>) {
-        let context = self.inherited.iter_mut().flat_map(|inherited| inherited.context.values_mut());
-        let payloads = self.state.iter_mut().chain(context).chain(self.surplus.values_mut().flatten());
-        payloads.for_each(visit);
-    }
-
-    fn bytes(&self) -> usize {
-        let context = self.inherited.iter().flat_map(|inherited| inherited.context.values());
-        self.state.iter().chain(context).chain(self.surplus.values().flatten()).map(|value| value.as_str().len()).sum()
-    }
-}
-
 /// A command of a workflow. Operations are numbered from 0 in the order in which they are issued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -314,169 +208,6 @@ pub(crate) enum End {
     Continued(Payload),
 }
 
-impl Command {
-    /// The number of the row format that introduced it.
-    pub fn format(&self) -> u32 {
-        match self {
-            Command::Step { .. }
-            | Command::Timer { .. }
-            | Command::Hook { .. }
-            | Command::Child { .. }
-            | Command::Watch { .. }
-            | Command::State { .. }
-            | Command::Attribute { .. }
-            | Command::Suggested
-            | Command::Cancel { .. }
-            | Command::Write { .. }
-            | Command::CloseStream { .. } => 1,
-            Command::Patch { .. } => 2,
-        }
-    }
-
-    /// Visits the payloads of the command.
-    fn each_payload(&mut self, visit: Visit<'_>) {
-        match self {
-            Command::Step { input, given, .. } => {
-                visit(input);
-                given.iter_mut().for_each(visit);
-            }
-            Command::Hook { metadata, .. } => metadata.iter_mut().for_each(visit),
-            Command::Child { input, attributes, .. } => {
-                visit(input);
-                attributes.values_mut().for_each(|value| *value = each_text(value, visit).into());
-            }
-            Command::State { value: payload } | Command::Write { value: payload, .. } => visit(payload),
-            Command::Attribute { value: Some(value), .. } => *value = each_text(value, visit).into(),
-            Command::Timer { .. }
-            | Command::Watch { .. }
-            | Command::Attribute { value: None, .. }
-            | Command::Suggested
-            | Command::Patch { .. }
-            | Command::Cancel { .. }
-            | Command::CloseStream { .. } => {}
-        }
-    }
-
-    /// Whether a replay that issues `self` matches the recorded command.
-    pub fn matches(&self, recorded: &Command, recode: Recode) -> bool {
-        match (self, recorded) {
-            (
-                Command::Step { op, step, input, .. },
-                Command::Step { op: recorded_op, step: recorded_step, input: recorded_input, .. },
-            ) => op == recorded_op && step == recorded_step && input.same_value(recorded_input, recode),
-            (
-                Command::Child { op, workflow, run, input, detached, abandoned, own, attributes },
-                Command::Child {
-                    op: op_then,
-                    workflow: workflow_then,
-                    run: run_then,
-                    input: input_then,
-                    detached: detached_then,
-                    abandoned: abandoned_then,
-                    own: own_then,
-                    attributes: attributes_then,
-                },
-            ) => {
-                (op, workflow, attributes) == (op_then, workflow_then, attributes_then)
-                    && (detached, abandoned) == (detached_then, abandoned_then)
-                    // An id that the workflow has not chosen is derived from the run and the operation.
-                    && own.is_some() == own_then.is_some()
-                    && (own.is_none() || run == run_then)
-                    && input.same_value(input_then, recode)
-            }
-            (Command::State { value }, Command::State { value: value_then }) => value.resembles(value_then),
-            (
-                Command::Hook { op, token, drawn, metadata },
-                Command::Hook { op: op_then, token: token_then, drawn: drawn_then, metadata: metadata_then },
-            ) => {
-                (op, token, drawn) == (op_then, token_then, drawn_then)
-                    && match (metadata, metadata_then) {
-                        (Some(found), Some(recorded)) => found.resembles(recorded),
-                        (found, recorded) => found == recorded,
-                    }
-            }
-            // The deadline is not compared: the recorded one applies, so that code can be changed to wait for another time.
-            (Command::Timer { op, .. }, Command::Timer { op: op_then, .. }) => op == op_then,
-            (Command::Write { stream, value }, Command::Write { stream: recorded_stream, value: recorded_value }) => {
-                stream == recorded_stream && value.resembles(recorded_value)
-            }
-            _ => self == recorded,
-        }
-    }
-
-    /// The input of its step or workflow.
-    pub fn input(&self) -> Option<&Payload> {
-        match self {
-            Command::Step { input, .. } | Command::Child { input, .. } => Some(input),
-            _ => None,
-        }
-    }
-
-    /// The id of the run that the command starts.
-    pub fn child(&self) -> Option<&str> {
-        match self {
-            Command::Child { run, .. } | Command::Step { run: Some(run), .. } => Some(run),
-            _ => None,
-        }
-    }
-
-    /// A description of the command, for an error message.
-    pub fn describe(&self) -> String {
-        match self {
-            Command::Step { op, step, input, .. } => {
-                format!("operation {op}: step `{step}` with {}", excerpt(input.as_str()))
-            }
-            Command::Timer { op, until } => format!("operation {op}: a timer until {until} ms"),
-            Command::Hook { op, drawn: true, .. } => format!("operation {op}: a hook"),
-            Command::Hook { op, token, .. } => format!("operation {op}: a hook with the token `{}`", excerpt(token)),
-            Command::Child { op, workflow, run, input, own, attributes, .. } => {
-                let mut text = format!("operation {op}: a child run of workflow `{workflow}`");
-                if own.is_some() {
-                    text += &format!(" with the id `{}`", excerpt(run));
-                }
-                if !attributes.is_empty() {
-                    text += &format!(" with the attributes {attributes:?}");
-                }
-                text + &format!(" with {}", excerpt(input.as_str()))
-            }
-            Command::Watch { op, run } => format!("operation {op}: waiting for run `{}`", excerpt(run)),
-            Command::State { value } => format!("setting the run's state to {}", excerpt(value.as_str())),
-            Command::Attribute { key, value: Some(value) } => {
-                format!("setting the attribute `{}` to `{}`", excerpt(key), excerpt(value))
-            }
-            Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
-            Command::Suggested => "reading that its journal is long".to_owned(),
-            Command::Patch { name, deprecated: false } => format!("taking the new branch of patch `{name}`"),
-            Command::Patch { name, deprecated: true } => format!("passing the deprecated patch `{name}`"),
-            Command::Cancel { op } => format!("dropping operation {op}"),
-            Command::Write { stream, value } => {
-                format!("writing {} to the stream `{}`", excerpt(value.as_str()), excerpt(stream))
-            }
-            Command::CloseStream { stream } => format!("closing the stream `{}`", excerpt(stream)),
-        }
-    }
-}
-
-impl Event {
-    /// The size of the event's payload.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Event::Started { args, carried, .. } => {
-                args.as_str().len() + carried.as_ref().map_or(0, |carried| carried.bytes())
-            }
-            Event::Completed { value: payload, .. }
-            | Event::Failed { error: payload, .. }
-            | Event::Attempt { error: payload, .. } => payload.as_str().len(),
-            Event::Payload { value: payload, .. }
-            | Event::Suspended { payload, .. }
-            | Event::Finished { value: payload, .. } => payload.as_str().len(),
-            Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
-            Event::Ended { end, .. } => end.bytes(),
-            Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp | Event::Reopened { .. } => 0,
-        }
-    }
-}
-
 impl End {
     /// The number of the row format that introduced it.
     pub fn format(&self) -> u32 {
@@ -493,7 +224,7 @@ impl End {
         }
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => payload.as_str().len(),
             End::Cancelled(reason) => reason.len(),

@@ -40,7 +40,44 @@ pub(crate) enum Completion {
     Ended(End),
 }
 
+/// What the engine does for an operation that is issued.
+pub(crate) enum Begins {
+    /// Arms a timer.
+    At(u64),
+    /// Executes a step.
+    Attempt,
+    /// Sends a request to the store, which answers by an event.
+    Request,
+}
+
 impl Kind {
+    /// What the engine does for the operation.
+    pub fn begins(&self) -> Begins {
+        match self {
+            Kind::Timer { until, .. } => Begins::At(*until),
+            Kind::Step(step) if step.is_here() => Begins::Attempt,
+            Kind::Local(_) => Begins::Attempt,
+            Kind::Step(_) | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => Begins::Request,
+        }
+    }
+
+    /// Its step, if it is one with a definition.
+    pub fn step(&self) -> Option<&StepRequest> {
+        match self {
+            Kind::Step(step) => Some(step),
+            Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
+        }
+    }
+
+    /// Whether it opens a token, which may belong to another operation.
+    pub fn opens_token(&self) -> bool {
+        match self {
+            Kind::Hook(_) => true,
+            Kind::Step(step) => step.suspension().is_some(),
+            Kind::Local(_) | Kind::Timer { .. } | Kind::Child(_) | Kind::Watch(_) => false,
+        }
+    }
+
     /// Whether its result comes from elsewhere: this engine does not execute the operation.
     pub(super) fn is_elsewhere(&self) -> bool {
         match self {

@@ -71,12 +71,14 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 Command::Watch { op, run } => {
                     open.insert(*op, Outstanding::new(format!("run `{run}`")));
                 }
-                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } => {}
-                Command::Suggested | Command::Patch { .. } => {}
                 Command::Cancel { op } => {
                     open.remove(op);
                 }
-                Command::Write { .. } | Command::CloseStream { .. } => {}
+                other => {
+                    if let Some(op) = other.issues() {
+                        open.insert(op, Outstanding::new(other.the()));
+                    }
+                }
             }
         }
     }

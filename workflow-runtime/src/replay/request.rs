@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
+use super::carried::Inherited;
 use super::identity::Identity;
-use super::journal::Inherited;
 use crate::codec::Payload;
 use crate::definition::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 use crate::error::Error;

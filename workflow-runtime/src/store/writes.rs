@@ -188,7 +188,7 @@ pub struct Effects {
     /// The status that the turn gives the run, and the time, in milliseconds since 1970, if there are callbacks for it:
     /// creates a [notice](super::Store::notices).
     pub notify: Option<(Status, u64)>,
-    /// Continues the run as a new generation: it loses its owner, and its journal begins anew.
+    /// Continues the run as a new generation: it loses its owner, and its journal begins again, empty.
     pub continuation: Option<Continuation>,
 }
 
@@ -442,6 +442,6 @@ impl Failed {
         }
         self.error
             .context(format!("{what} was not {done}"))
-            .or_help("nothing has changed: repeat the call once the cause is fixed")
+            .or_help("nothing was written: repeat the call when the cause is fixed")
     }
 }

@@ -188,7 +188,7 @@ impl Builder {
 /// Pauses the clock of the current runtime, unless it is paused.
 fn pause() -> Result<()> {
     let runtime = Handle::try_current().map_err(|error| {
-        Error::coded(Code::Closed, "a test engine opens inside a tokio runtime only")
+        Error::coded(Code::Closed, "a test engine can be opened only inside a tokio runtime")
             .because(error)
             .help("call it from an async function under `#[tokio::test]`")
     })?;

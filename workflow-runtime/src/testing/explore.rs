@@ -88,7 +88,7 @@ pub struct Explore<W: Workflow> {
 
 impl<W: Workflow> Explore<W> {
     /// Makes the builder of each execution's engine, with its mocks. It is called for each execution, so that a mock which
-    /// counts begins anew.
+    /// counts begins again.
     pub fn engine(mut self, builder: impl Fn() -> Builder + Send + Sync + 'static) -> Self {
         self.engine = Arc::new(builder);
         self

@@ -14,7 +14,7 @@ use crate::limits::TEST_STEP_MAX;
 
 fn too_long(step: &str) -> Error {
     Error::coded(Code::Timeout, format!("step `{step}` held the clock of the test engine for {TEST_STEP_MAX:?}"))
-        .help("the time of a test does not pass while a step executes that has no mock: replace it with `.mock(..)`")
+        .help("the clock of a test does not advance while a step without a mock executes: mock it with `.mock(..)`")
         .into_fatal()
 }
 

@@ -99,8 +99,8 @@ impl Mocks {
     ) -> Result<Execution<AttemptResult>> {
         let (id, adopt) = (step.source.id, step.adopt);
         if self.deny_unmocked {
-            return Err(Error::coded(Code::Unsupported, format!("step `{id}` is executed, and has no mock"))
-                .help("give it one, `.mock(the_step, |arguments| ..)`, or allow what has none")
+            return Err(Error::coded(Code::Unsupported, format!("step `{id}` was executed, and has no mock"))
+                .help("mock it with `.mock(the_step, |arguments| ..)`, or allow steps without a mock")
                 .into_fatal());
         }
         Ok(match step.execute.execute(id, input, resources)? {

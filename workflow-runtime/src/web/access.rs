@@ -80,15 +80,15 @@ impl Action {
     }
 }
 
-/// A request that asks to do something.
+/// A request for an action on the page.
 ///
-/// What a layer of your application knows of the person who asks is in the extensions of the request.
+/// A layer of your application can put the user into the extensions of the request.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Access<'a> {
     /// The request, without its body.
     pub request: &'a Parts,
-    /// What it asks for.
+    /// The requested action.
     pub action: Action,
     /// The id of the run that it concerns, the token of a hook for [`Action::SendPayload`], the id of a workflow for
     /// [`Action::Start`], the id of a deployment for [`Action::Drain`], [`Undrain`](Action::Undrain),

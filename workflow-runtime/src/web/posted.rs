@@ -61,7 +61,7 @@ impl Posted {
             return Ok(());
         }
         let error = Error::coded(Code::Unsupported, format!("the request may not {}", action.as_str()))
-            .help("the program that serves the page decides who may: see `WebRouter::access`");
+            .help("the program that serves the page grants access to actions: see `WebRouter::access`");
         self.report(action, target, Some(&error));
         Err(error)
     }

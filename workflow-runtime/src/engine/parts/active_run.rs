@@ -1,8 +1,7 @@
 //! A run in memory.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
 
@@ -87,8 +86,6 @@ pub(crate) struct ActiveRun {
     pub definition: &'static WorkflowDefinition,
     pub generation: u64,
     pub fence: Fence,
-    /// The handle of the engine, for functions that are called inside steps. Its type belongs to a higher layer.
-    pub handle: Weak<dyn Any + Send + Sync>,
     /// The parent of the spans of its turns and steps, while the run is in memory.
     pub span: tracing::Span,
     mailbox: Mutex<Mailbox<Box<DriverState>>>,
@@ -102,7 +99,6 @@ pub(crate) struct ActiveRun {
 impl ActiveRun {
     /// A run that is in memory from now on. It accepts arrivals at once and delivers them after [`start`](ActiveRun::start).
     pub fn new(
-        handle: Weak<dyn Any + Send + Sync>,
         claim: Claimed,
         id: Arc<str>,
         definition: &'static WorkflowDefinition,
@@ -116,7 +112,6 @@ impl ActiveRun {
             definition,
             generation,
             fence,
-            handle,
             span,
             mailbox: Mutex::new(Mailbox::new(inbox)),
             attempts: Mutex::new(BTreeMap::new()),

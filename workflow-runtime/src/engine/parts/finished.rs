@@ -26,7 +26,7 @@ impl Finished {
 
 /// The error if a run awaits its own end.
 pub(crate) fn awaits_itself(run: &str) -> Error {
-    Error::coded(Code::AwaitsItself, "the run awaits its own end, which cannot come before that of what awaits it")
+    Error::coded(Code::AwaitsItself, "the run waits for its own end, which can therefore never occur")
         .run(run)
         .help("return the result from the workflow, or await another run")
         .into_fatal()

@@ -11,7 +11,7 @@ use crate::model::OutputWriter;
 
 /// An attempt that writes to streams.
 #[derive(Clone)]
-pub(crate) struct AttemptWriter {
+pub struct WritingAttempt {
     pub live: Arc<ActiveRun>,
     pub life: Arc<Life>,
     /// The run whose streams it writes to, if that is another run.
@@ -43,7 +43,7 @@ struct Pump {
     /// Notified once the function has received the chunks that were stored at the request.
     asked: Vec<oneshot::Sender<()>>,
     /// By chunk: the attempt of this process that writes it, for chunks that the function writes in response.
-    attempts: BTreeMap<u128, AttemptWriter>,
+    attempts: BTreeMap<u128, WritingAttempt>,
     /// Chunks that the function itself has written; it does not receive them.
     own: BTreeSet<u128>,
 }
@@ -114,7 +114,7 @@ impl Output {
     }
 
     /// Registers the writer of a chunk, before the chunk is stored.
-    pub fn writes<'a>(&'a self, stream: &'a Arc<str>, chunk: u128, by: &AttemptWriter) -> Writing<'a> {
+    pub fn writes<'a>(&'a self, stream: &'a Arc<str>, chunk: u128, by: &WritingAttempt) -> Writing<'a> {
         let mut pumps = self.pumps();
         let pump = pumps.entry(stream.clone()).or_default();
         match by.takes {
@@ -146,7 +146,7 @@ impl Output {
     }
 
     /// Marks a chunk as passed on. Returns the attempt of this process that has written it, and whether the function itself has.
-    pub fn passes(&self, stream: &Arc<str>, index: u64, chunk: u128) -> (Option<AttemptWriter>, bool) {
+    pub fn passes(&self, stream: &Arc<str>, index: u64, chunk: u128) -> (Option<WritingAttempt>, bool) {
         let mut pumps = self.pumps();
         let pump = pumps.entry(stream.clone()).or_default();
         pump.next = index + 1;

@@ -32,7 +32,7 @@ impl Inner {
                 ReopenAnswer::Unknown => return Err(not_found(&id)),
                 ReopenAnswer::Fenced => {
                     let status = self.row(&id).await?.map_or(row.status, |row| row.status);
-                    return Err(not_retried(&id, status).help("it was retried by another call meanwhile"));
+                    return Err(not_retried(&id, status).help("another call has retried it"));
                 }
                 // Another call has retried or deleted one of its children: looks again.
                 ReopenAnswer::Changed => {}
@@ -44,7 +44,7 @@ impl Inner {
         )
         .run(&id)
         .found(format!("{RETRY_LOOKS_MAX} changes"))
-        .help("retry it once nothing else retries or deletes its children"))
+        .help("retry it when no other call is retrying or deleting its children"))
     }
 
     /// The next generations of a run and of the failed runs below it. `None` if one of these has changed meanwhile.
@@ -62,7 +62,7 @@ impl Inner {
                         return Err(error
                             .run(&row.id)
                             .context(format!("run `{}` cannot continue with its child", top.id))
-                            .help("delete the child: it is then started anew"));
+                            .help("delete the child; the retry then starts it again"));
                     }
                     _ => return Ok(None),
                 },
@@ -139,6 +139,6 @@ fn too_many(id: &Arc<str>) -> Error {
         .expected(format!(
             "at most {RETRY_RUNS_MAX} runs: it, its children that have failed or were cancelled, and theirs"
         ))
-        .help("retry its children first, which `run.children()` gives, and then the run")
+        .help("retry its children first (`run.children()` lists them), then the run")
         .into_fatal()
 }

@@ -9,7 +9,7 @@ use super::super::{events, messages};
 use crate::error::Error;
 use crate::keys;
 use crate::limits::TURN_RESULTS_BYTES;
-use crate::replay::{Chunk, Command, Effects, End, Event, Heir, Kind, TurnRecord};
+use crate::replay::{Begins, Chunk, Command, Effects, End, Event, Heir, TurnRecord};
 use crate::store::{Message, Settle};
 
 /// The content of a turn before its commit.
@@ -142,12 +142,13 @@ pub(super) fn deliver(
             What::Due { op } => {
                 driver.armed.remove(&op);
                 // A later attempt may have been recorded after this timer was armed.
-                let due = driver.core.shared().with_open(op, |kind| match kind {
-                    Kind::Timer { .. } => true,
-                    Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => false,
-                    Kind::Step(request) if request.not_before > arrival.at => false,
-                    Kind::Step(_) | Kind::Local(_) => {
-                        draft.due.push(op);
+                let due = driver.core.shared().with_open(op, |kind| match kind.begins() {
+                    Begins::At(_) => true,
+                    Begins::Request => false,
+                    Begins::Attempt => {
+                        if kind.step().is_none_or(|request| request.not_before <= arrival.at) {
+                            draft.due.push(op);
+                        }
                         false
                     }
                 });

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{Forward, Shared, State};
 use crate::codec::Payload;
 use crate::model::Deployment;
-use crate::replay::journal::{Carried, Command, End, Inherited};
+use crate::replay::carried::{Carried, Inherited};
+use crate::replay::journal::{Command, End};
 use crate::replay::kind::Kind;
 use crate::replay::request::Received;
 

@@ -6,8 +6,9 @@ use std::task::Waker;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
+use super::super::carried::Carried;
 use super::super::divergence::{Divergence, untaken};
-use super::super::journal::{Carried, Command, End};
+use super::super::journal::{Command, End};
 use super::super::kind::{Completion, Kind};
 use super::super::request::Failing;
 use super::super::shared::BranchId;
@@ -35,10 +36,12 @@ impl Shared {
     }
 
     fn foreign(&self, what: &str, site: Option<&'static Location<'static>>) -> Error {
-        let error =
-            Error::coded(Code::ForeignFuture, format!("the workflow awaits what is no durable operation: {what}"))
-                .run(self.run_id())
-                .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
+        let error = Error::coded(
+            Code::ForeignFuture,
+            format!("the workflow awaits a future that is not a durable operation: {what}"),
+        )
+        .run(self.run_id())
+        .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
         match site {
             Some(site) => error.operation(format!("after the operation issued at {site}")),
             None => error.operation("before the first operation"),

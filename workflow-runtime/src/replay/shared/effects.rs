@@ -14,8 +14,9 @@ use crate::codec::Payload;
 use crate::error::Error;
 use crate::keys::{self, KeyBase};
 use crate::limits;
+use crate::replay::carried::{Inherited, Reopening};
 use crate::replay::identity::Target;
-use crate::replay::journal::{Command, Inherited, Reopening};
+use crate::replay::journal::Command;
 use crate::replay::kind::Kind;
 use crate::replay::request::{Opening, Place, StartedChild};
 

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 
 use super::super::divergence::{Divergence, Found};
 use super::super::journal::Command;
-use super::super::kind::{Completion, Kind};
+use super::super::kind::{Begins, Completion, Kind};
 use super::{Action, BranchFuture, Phase, Shared, Slot, State};
 use crate::codec::Recode;
 use crate::definition::Source;
@@ -92,11 +92,10 @@ impl Shared {
         let mut state = self.state();
         state.last_site = Some(site);
         if state.expected.is_none() {
-            match &kind {
-                Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
-                Kind::Step(step) if step.is_here() => state.actions.push(Action::Dispatch(op)),
-                Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
-                Kind::Step(_) | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
+            match kind.begins() {
+                Begins::At(at) => state.actions.push(Action::Arm { op, at }),
+                Begins::Attempt => state.actions.push(Action::Dispatch(op)),
+                Begins::Request => {
                     let inherited = state.inherited.clone();
                     if let Err(error) = state.effects.issued(op, base, &kind, self, inherited) {
                         state.fault = Some(error);

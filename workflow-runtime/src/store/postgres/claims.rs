@@ -170,7 +170,7 @@ fn readable(rows: &[tokio_postgres::Row]) -> Vec<RunRow> {
     let readable = |row| match run_row(row) {
         Ok(run) => Some(run),
         Err(fault) => {
-            tracing::error!(key = ?get::<RunKey>(row, 0).ok(), ?fault, "the row of a run cannot be read; the run is left alone");
+            tracing::error!(key = ?get::<RunKey>(row, 0).ok(), ?fault, "could not read the row of a run; the run is skipped");
             None
         }
     };

@@ -152,7 +152,7 @@ impl Db {
             };
             let pool = Pool::builder(manage(compiles)).max_size(size).queue_mode(queue_mode).timeouts(times);
             pool.runtime(Runtime::Tokio1).pre_recycle(Hook::sync_fn(fresh)).build().map_err(|error| {
-                Error::coded(crate::error::Code::Store, "the connections could not be set up").because(error)
+                Error::coded(crate::error::Code::Store, "could not set up the connections").because(error)
             })
         };
         Ok(Db {

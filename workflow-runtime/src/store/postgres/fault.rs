@@ -149,13 +149,13 @@ impl Fault {
             Fault::Error(error) => return error,
             Fault::Damaged(text) => return failed(Code::Damaged).because(text).help("restore it from a backup"),
             Fault::Late => {
-                return failed(Code::Store)
-                    .because("it did not answer in time")
-                    .help("check its load and the network; the time it is given is the URL's `timeout`");
+                return failed(Code::Store).because("it did not answer in time").help(
+                    "check the load of the server and the network; the parameter `timeout` of the URL sets the limit",
+                );
             }
             Fault::Unconnected => {
                 return failed(Code::Store).because("no connection was free or could be made in time").help(
-                    "check that it is running and accepts connections; the URL's `connections` says how many are used",
+                    "check that the server is running and accepts connections; the parameter `connections` of the URL sets their number",
                 );
             }
             Fault::Postgres(error) => error,

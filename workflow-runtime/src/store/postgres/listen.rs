@@ -62,7 +62,7 @@ async fn is_alive(shared: &Shared, ear: &Listener) -> bool {
         Ok(Ok(_)) => true,
         Ok(Err(_)) => false,
         Err(_) => {
-            tracing::warn!("the connection that listens to the database has fallen silent; listening anew");
+            tracing::warn!("the connection that listens to the database does not answer; listening on a new one");
             false
         }
     }

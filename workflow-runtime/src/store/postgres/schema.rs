@@ -183,6 +183,6 @@ async fn version(session: &Session<'_>) -> Result<Version> {
         Error::coded(Code::Store, format!("the schema belongs to something else in the database {place}"))
             .expected("no such schema, an empty one, or one that this library has made")
             .found(format!("tables: {}", tables.join(", ")))
-            .help("name another one with the URL's `schema`; this one has been left as it is"),
+            .help("name another schema with the parameter `schema` of the URL; nothing in this one was changed"),
     ))
 }

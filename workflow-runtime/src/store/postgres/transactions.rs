@@ -173,7 +173,9 @@ impl Transactions {
             let ignored = fault.state() == Some(&tokio_postgres::error::SqlState::IN_FAILED_SQL_TRANSACTION);
             let error = shared.db.explain(fault, "commit the transaction of a step");
             match ignored {
-                true => error.help("a statement of the step failed and the step went on; return its error instead"),
+                true => error.help(
+                    "a statement of the step failed, and the step ignored its error; return the error from the step",
+                ),
                 false => error,
             }
         };
@@ -267,7 +269,7 @@ async fn read_back(shared: &Shared, run: RunKey, message: &Message) -> bool {
 
 /// The error for steps that need transactions in a store that has none.
 pub(crate) fn refusal(steps: &[&str]) -> Error {
-    Error::coded(Code::Unsupported, "the store has no transactions for steps")
+    Error::coded(Code::Unsupported, "steps with `transaction` need a store in PostgreSQL")
         .found(format!("steps with `transaction`: {}", steps.join(", ")))
         .help("open the engine on PostgreSQL, `Engine::open(\"postgres://..\")`; or give these steps a `queue` that engines on PostgreSQL serve")
 }

@@ -1,7 +1,7 @@
-//! What a store knows about the runs that it executes, so that it need not check their rows one by one.
+//! The verified runs of a store, whose rows it need not check one by one.
 //!
 //! The first row that this store appends for a run checks three things: the run is this worker's, its journal is as long as
-//! its owner believes, and no follower waits for its rows. From then on the run is *verified*, and one check of the worker's own
+//! its owner has counted, and no follower waits for its rows. From then on the run is *verified*, and one check of the worker's own
 //! row covers all verified runs. These events end it:
 //!
 //! - The store itself ends the run or releases it, or the outcome of a statement is unknown. After an unknown outcome the

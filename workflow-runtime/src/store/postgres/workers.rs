@@ -229,7 +229,7 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Sent, term: Arc<Term>, los
             }
         }
     }
-    tracing::error!("the lease of this worker is over; what it was executing is left to others");
+    tracing::error!("the lease of this worker has expired; other workers continue its runs");
     lost.send_replace(true);
 }
 

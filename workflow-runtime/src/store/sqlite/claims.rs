@@ -131,7 +131,7 @@ pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<ClaimAnswe
 fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
     match read::run_by_key(connection, key) {
         Err(fault) if fault::is_damage(&fault) => {
-            tracing::error!(key, error = %fault, "the row of a run cannot be read; the run is left alone");
+            tracing::error!(key, error = %fault, "could not read the row of a run; the run is skipped");
             Ok(None)
         }
         other => other,

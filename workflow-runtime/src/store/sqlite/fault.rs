@@ -68,7 +68,7 @@ pub(super) fn explain(path: &Path, doing: &str, fault: &rusqlite::Error) -> Erro
             Some(ErrorCode::NotADatabase) => (
                 Code::Store,
                 "it is not a SQLite database",
-                "give the path of another file; this one has been left as it is",
+                "give the path of another file; nothing in this one was changed",
             ),
             Some(ErrorCode::DatabaseCorrupt) => (
                 Code::Store,

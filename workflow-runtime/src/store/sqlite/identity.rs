@@ -325,12 +325,12 @@ pub(super) fn check_log(path: &Path, connection: &Connection, mark: &Mark) -> Re
         format!("the log {} does not belong to the database beside it", log.display()),
     )
     .because(
-        "the database was restored or replaced, and the log, which its last process did not fold into it, has \
-             commits of the previous file",
+        "the database was restored or replaced, and the log has commits of the previous file, which its last process \
+             did not write into that file",
     )
     .help(
         "to use the database as it was restored, move the log and the -shm beside it away; to keep what was committed \
-             last, put the previous file back. Nothing has been changed",
+             last, put the previous file back. Nothing was changed",
     ))
 }
 
@@ -341,11 +341,11 @@ pub(super) fn check_left_log(path: &Path) -> Result<(), Error> {
     if bytes(path) > 0 || bytes(&log) == 0 {
         return Ok(());
     }
-    Err(Error::coded(Code::StoreReplaced, format!("the database {} is gone, but not its log", path.display()))
-        .because(format!("{} has commits that its last process did not fold into the database", log.display()))
+    Err(Error::coded(Code::StoreReplaced, format!("the database {} is missing, but its log still exists", path.display()))
+        .because(format!("{} has commits that its last process did not write into the database", log.display()))
         .help(
             "put the database back, or restore a copy; to begin with an empty database, move the log and the -shm beside it \
-             away. Nothing has been changed",
+             away. Nothing was changed",
         ))
 }
 
@@ -393,12 +393,12 @@ pub(super) fn past_the_log(path: &Path) -> OsString {
 fn replaced(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::coded(
         Code::StoreReplaced,
-        format!("the database {} is not the file any more that this process has open", path.display()),
+        format!("the database {} is no longer the file that this process has open", path.display()),
     )
     .because(why)
     .help(
-        "nothing is written any more, and what was committed shortly before may be in the old file only. Stop all processes \
+        "this process writes nothing more; the last commits may be in the old file only. Stop all processes \
          that have the database open before it is moved, restored or removed, and remove the -wal and -shm beside a file that \
-         is replaced, then start them again; copies are made by `VACUUM INTO` or `.backup`",
+         is replaced, then start them again; make copies with `VACUUM INTO` or `.backup`",
     )
 }

@@ -139,7 +139,7 @@ fn publish(partial: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn exists(path: &Path) -> Error {
-    Error::coded(Code::Store, format!("there is a file at {}, and a backup overwrites nothing", path.display()))
+    Error::coded(Code::Store, format!("the file {} exists, and a backup does not overwrite files", path.display()))
         .help("give the path of a new file, or remove this one")
 }
 

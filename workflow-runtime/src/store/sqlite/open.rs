@@ -97,9 +97,7 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
             Code::Store,
             format!("could not open the database {}: it is read-only", path.display()),
         )
-        .help(
-            "make the file writable for the user that runs this program; a store that cannot be written is of no use",
-        ));
+        .help("make the file writable for the user that runs this program: an engine cannot use a read-only store"));
     }
     if !is_read_only {
         switch_to_wal(&path, &connection, opening.busy_timeout)?;
@@ -317,7 +315,7 @@ fn check(path: &Path, connection: &Connection, migrations: Migrations) -> Result
             Err(Error::coded(Code::Store, format!("the database {path} belongs to another program"))
                 .expected("an empty database, or one that this library has made")
                 .found(format!("application_id {application_id:#010x}, tables: {}", tables.join(", ")))
-                .help("give the path of another file; this one has been left as it is"))
+                .help("give the path of another file; nothing in this one was changed"))
         }
     }
 }

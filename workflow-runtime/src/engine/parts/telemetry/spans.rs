@@ -13,7 +13,7 @@ use super::export::{EndedSpan, Exporter};
 use super::metrics::error_type;
 use crate::codec::Payload;
 use crate::model::{Trace, span_id};
-use crate::replay::{Command, Delivery, End, Event, Identity, TurnRecord};
+use crate::replay::{Class, Command, Delivery, End, Event, Identity, TurnRecord};
 
 /// See the module. `None` without an exporter.
 #[derive(Default)]
@@ -143,7 +143,6 @@ impl Followed {
                 self.part(at, *op, waits, How::Done);
             }
             Event::Payload { op, .. } => self.payload(at, *op),
-            Event::Timer { op } | Event::Woken { op } => self.end(at, *op, How::Done),
             Event::Conflict { op, owner } => {
                 self.end(at, *op, How::Because(&format!("run {owner} has the token")));
             }
@@ -153,7 +152,11 @@ impl Followed {
                 End::Cancelled(reason) => self.end(at, *op, How::Because(reason)),
                 End::Continued(_) => {}
             },
-            Event::Started { .. } | Event::Reopened { .. } | Event::Cancel { .. } | Event::WakeUp => {}
+            other => {
+                if let Class::Result(op) = other.class() {
+                    self.end(at, op, How::Done);
+                }
+            }
         }
     }
 
@@ -172,9 +175,6 @@ impl Followed {
                 let seconds = Duration::from_millis(until.saturating_sub(at)).as_secs_f64();
                 self.begin(at, *op, "wait", "sleep", vec![KeyValue::new("workflow.wait.seconds", seconds)]);
             }
-            Command::Hook { op, .. } => {
-                self.begin(at, *op, "wait", "hook", Vec::new());
-            }
             Command::Watch { op, run } => {
                 self.begin(at, *op, "wait", "run", vec![KeyValue::new("workflow.wait.run", run.to_string())]);
             }
@@ -187,12 +187,11 @@ impl Followed {
                 }
             }
             Command::Cancel { op } => self.end(at, *op, How::CutOff),
-            Command::State { .. }
-            | Command::Attribute { .. }
-            | Command::Suggested
-            | Command::Patch { .. }
-            | Command::Write { .. }
-            | Command::CloseStream { .. } => {}
+            other => {
+                if let Some(op) = other.issues() {
+                    self.begin(at, op, "wait", &other.slug(), Vec::new());
+                }
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! A store that hides the clock of its server.
+//! A store with another clock of its server, or with none.
 
 use std::sync::Arc;
 
@@ -6,20 +6,21 @@ use futures::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::store::*;
 
-/// Wraps a store and hides its server's clock, so that the engine's environment determines the time.
-pub struct Serverless {
+/// Wraps a store and replaces its server's clock. Without a clock the engine's environment determines the time.
+pub struct ServerClock {
     inner: Arc<dyn Store>,
+    now: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
-impl Serverless {
-    pub fn new(inner: Arc<dyn Store>) -> Self {
-        Serverless { inner }
+impl ServerClock {
+    pub fn new(inner: Arc<dyn Store>, now: Option<Box<dyn Fn() -> u64 + Send + Sync>>) -> Self {
+        ServerClock { inner, now }
     }
 
     async fn reading(&self, _: &str) {}
 }
 
-impl Store for Serverless {
+impl Store for ServerClock {
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         self.inner.commit(group)
     }
@@ -30,6 +31,10 @@ impl Store for Serverless {
 
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
         self.inner.acquire(owner)
+    }
+
+    fn server_time(&self) -> Option<u64> {
+        self.now.as_ref().map(|now| now())
     }
 
     forward_reads!();
