@@ -9,7 +9,7 @@ use super::super::{events, messages};
 use crate::error::Error;
 use crate::keys;
 use crate::limits::TURN_RESULTS_BYTES;
-use crate::replay::{Begins, Chunk, Command, Effects, End, Event, Heir, TurnRecord};
+use crate::replay::{Begins, Chunk, Command, Effects, End, Event, Heir, Kind, TurnRecord};
 use crate::store::{Message, Settle};
 
 /// The content of a turn before its commit.
