@@ -55,7 +55,8 @@ pub(super) async fn act(
     action: impl AsyncFn(AnyRun) -> Result<Done>,
 ) -> Outcome<Exit> {
     let client = context.client().await?;
-    if !targets.all && !(targets.filter.is_empty() && targets.errors.is_empty()) {
+    let has_filter = !targets.filter.is_empty() || !targets.errors.is_empty();
+    if has_filter && !targets.all {
         let text = format!("{} on a filter needs --all", verb.name);
         let help = "a filter and ids cannot be combined; `workflow ls` with the same filter shows the runs";
         return Err(Stop::usage(Error::coded(Code::InvalidArguments, text).help(help)));

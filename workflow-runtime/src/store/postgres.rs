@@ -356,7 +356,7 @@ impl Store for PostgresStore {
             match shared.db.try_to_read("follow a run", FOLLOW, args).await {
                 Ok(_) => {}
                 // Nothing can be written there, and no notification arrives: changes are looked for.
-                Err(fault) if listen::is_standby(&fault) => {}
+                Err(fault) if fault.is_of_standby() => {}
                 Err(fault) => {
                     return Err(shared.db.explain(schema::explained(&shared.db, fault).await, "follow a run"));
                 }

@@ -135,7 +135,8 @@ fn selection(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) -> 
     }
     let all = filter.parameters(query).and("all", "1");
     // With other filters than the view they are counted on the next page.
-    let count = filter.chips().is_empty().then(|| counted(filter.view.count(survey)) + " ").unwrap_or_default();
+    let is_view = filter.chips().is_empty();
+    let count = if is_view { counted(filter.view.count(survey)) + " " } else { String::new() };
     html! {
         div.bulk role="group" aria-label="Act on the selection" {
             b { "selected" }

@@ -103,6 +103,11 @@ impl Fault {
         }
     }
 
+    /// Whether the server can only be read. A standby accepts neither `LISTEN` nor `NOTIFY`, until it is promoted.
+    pub fn is_of_standby(&self) -> bool {
+        self.state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
     /// Whether another attempt may succeed without any intervention: the database, or a connection to it, was unavailable or
     /// busy.
     pub fn may_pass(&self) -> bool {

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::db::args;
@@ -143,7 +142,7 @@ async fn listening(shared: &Arc<Shared>, config: &Config, logs: bool) -> Option<
             tracing::warn!(?every, "notifications of the database do not arrive here; changes are looked for");
             None
         }
-        Err(fault) if logs && is_standby(&fault) => {
+        Err(fault) if logs && fault.is_of_standby() => {
             tracing::info!("the database is a standby, which can only be read; changes are looked for");
             None
         }
@@ -153,11 +152,6 @@ async fn listening(shared: &Arc<Shared>, config: &Config, logs: bool) -> Option<
         }
         Ok(None) | Err(_) => None,
     }
-}
-
-/// Whether the reason is that the server is a standby: it accepts neither `LISTEN` nor `NOTIFY`, until it is promoted.
-pub(super) fn is_standby(fault: &Fault) -> bool {
-    fault.state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 async fn listen(shared: Weak<Shared>, config: Config, first: Option<Listener>) {

@@ -107,7 +107,7 @@ async fn notify(shared: &Shared, word: &str) {
     };
     let notified: Result<_> = notified.await;
     if let Err(fault) = notified
-        && !super::listen::is_standby(&fault)
+        && !fault.is_of_standby()
     {
         tracing::warn!(?fault, "the processes that list runs could not be notified");
     }
