@@ -14,7 +14,7 @@ impl Shared {
     }
 
     /// The actions that resume a replayed run, in the order in which its operations were issued.
-    pub(crate) fn resume_actions(&self, now: u64) -> Actions {
+    pub(crate) fn resume_actions(&self, now: u64) -> Vec<Action> {
         let state = self.state();
         let mut open: Vec<u64> =
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
