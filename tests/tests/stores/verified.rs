@@ -87,11 +87,13 @@ pub async fn appends_and_other_turns_of_a_group_are_answered_separately(fx: Fixt
 pub async fn a_group_that_was_committed_in_part_can_be_sent_again(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let keys = [with_verified_head(&fx, "a").await, with_verified_head(&fx, "b").await];
+    // The end of a run that has other rows needs a transaction of its own.
     let database = fx.database().await;
+    assert_eq!(database.execute("UPDATE runs SET tied = true WHERE key = $1", &[&keys[1]]).await.unwrap(), 1);
     let refuse = "
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '53100'; END $$;
-        CREATE TRIGGER refuse BEFORE UPDATE ON runs EXECUTE FUNCTION refuse()";
+        CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION refuse()";
     database.batch_execute(refuse).await.unwrap();
     let end = Turn { change: Some(change(Status::Completed, None)), ..next(keys[1]) };
     let group = [next(keys[0]), end];
@@ -105,7 +107,7 @@ pub async fn a_group_that_was_committed_in_part_can_be_sent_again(fx: Fixture) {
     }
 }
 
-pub async fn new_runs_and_turns_of_a_group_are_refused_separately(fx: Fixture) {
+pub async fn new_runs_and_turns_of_a_group_are_one_transaction(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_verified_head(&fx, "a").await;
     let database = fx.database().await;
@@ -118,13 +120,38 @@ pub async fn new_runs_and_turns_of_a_group_are_refused_separately(fx: Fixture) {
     let create = |id: &str| Write::Create(new_run(id, taken_by(ADA)));
     let failed = fx.store.commit(&[create("bad"), Write::Turn(next(key))]).await.unwrap_err();
     assert!(!failed.in_doubt && failed.refused, "{failed:?}");
-    assert_eq!(failed.committed, [(1, Answer::Turn(TurnAnswer::Committed))]);
-    assert_eq!((fx.journal(key).await.len(), fx.store.run("bad").await.unwrap()), (3, None));
+    assert_eq!(failed.committed, []);
+    assert_eq!((fx.journal(key).await.len(), fx.store.run("bad").await.unwrap()), (2, None));
+    assert_eq!(fx.turn(next(key)).await, TurnAnswer::Committed, "sent again by itself");
     let refused = Turn { row: Some(row(3, 4)), ..turn(key) };
     let failed = fx.store.commit(&[Write::Turn(refused), create("good")]).await.unwrap_err();
     assert!(!failed.in_doubt && failed.refused, "{failed:?}");
-    assert!(matches!(failed.committed[..], [(1, Answer::Create(CreateAnswer::Created(_)))]), "{failed:?}");
-    assert_eq!((fx.journal(key).await.len(), fx.run("good").await.status), (3, Status::Suspended));
+    assert_eq!(failed.committed, []);
+    assert_eq!((fx.journal(key).await.len(), fx.store.run("good").await.unwrap()), (3, None));
+    assert!(matches!(fx.group(&[create("good")]).await[..], [Answer::Create(CreateAnswer::Created(_))]));
+    assert_eq!(fx.run("good").await.status, Status::Suspended);
+}
+
+/// A statement of the group fails, since its row is there: the others may not be answered as if they were committed.
+pub async fn new_runs_beside_a_row_that_is_there_are_created(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let create = |id: &str| Write::Create(new_run(id, taken_by(ADA)));
+    let foreign = "INSERT INTO journal SELECT run, generation, 2, $2, format, checksum, body FROM journal
+                   WHERE run = $1 AND idx = 1";
+    for (name, is_end) in [("row", false), ("end", true)] {
+        let key = with_verified_head(&fx, name).await;
+        let there = 3_u128.to_be_bytes();
+        assert_eq!(fx.database().await.execute(foreign, &[&key, &there.as_slice()]).await.unwrap(), 1);
+        let change = is_end.then(|| change(Status::Completed, None));
+        let group = [create(&format!("beside {name}")), Write::Turn(Turn { change, ..next(key) })];
+        let answers = fx.group(&group).await;
+        assert!(
+            matches!(answers[..], [Answer::Create(CreateAnswer::Created(_)), Answer::Turn(TurnAnswer::Committed)]),
+            "{answers:?}"
+        );
+        assert_eq!(fx.run(&format!("beside {name}")).await.status, Status::Suspended);
+        assert_eq!(fx.journal(key).await.len(), 3);
+    }
 }
 
 pub async fn an_end_returns_the_messages_that_the_run_has_not_received(fx: Fixture) {

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
+
 use super::creates::Made;
 use super::db::{Db, Session, Text, args};
 use super::fault::{Fault, Result};
 use super::locks::lock;
 use super::notes::Notes;
 use super::segments::{Segment, segments};
-use super::turns::{self, Taken};
+use super::turns::{self, Sent, Taken};
 use super::work::{Ours, Work};
 use super::{claims, creates, effects, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
@@ -142,6 +144,7 @@ async fn plain_rows(
     let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
     let sent: Vec<&Turn> = others.iter().map(|(_, turn)| *turn).collect();
     let is_several = [new.is_empty(), rows.turns.is_empty(), sent.is_empty()].iter().filter(|none| !**none).count() > 1;
+    let sent_as = if is_several { Sent::Pipelined } else { Sent::Alone };
     let begin = async {
         match is_several {
             true => session.begin().await,
@@ -157,7 +160,7 @@ async fn plain_rows(
     let take = async {
         match &sent[..] {
             [] => Ok(Vec::new()),
-            sent => Box::pin(turns::take(session, ours, sent, false)).await,
+            sent => Box::pin(turns::take(session, ours, sent, sent_as)).await,
         }
     };
     let commit = async {
@@ -168,6 +171,11 @@ async fn plain_rows(
     };
     let (begun, made, appended, taken, committed) =
         tokio::join!(biased; begin, create, ours.verified.append(session, &rows), take, commit);
+    let appended = match appended {
+        Err(fault) if !is_several && fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+        appended => appended,
+    };
+    // If no statement has failed, the commit has not rolled back: it reports success in both cases.
     let (made, appended, taken) = match (begun, made, appended, taken, committed) {
         (Ok(()), Ok(made), Ok(appended), Ok(taken), Ok(())) => (made, appended, taken),
         (begun, made, appended, taken, committed) => {
@@ -282,7 +290,7 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Op
         }
         Segment::Turns(turns) => {
             let sent: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).collect();
-            let taken = turns::take(work.session, work.ours, &sent, true).await?;
+            let taken = turns::take(work.session, work.ours, &sent, Sent::Inside).await?;
             for ((place, turn), taken) in turns.iter().zip(taken) {
                 let answer = match taken {
                     Taken::Written { awaited, followed, traced } => {

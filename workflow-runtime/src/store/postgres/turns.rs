@@ -21,12 +21,23 @@ struct Strict {
     lenient: &'static str,
 }
 
+/// How the statement is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is a transaction by itself.
+    Alone,
+    /// In one pipeline with the begin and the commit of its transaction. If it fails, the transaction is rolled back: nothing
+    /// may be sent instead, which would be executed behind the commit.
+    Pipelined,
+    /// In a transaction that is committed later. No statement may fail there.
+    Inside,
+}
+
 impl Strict {
-    /// Inside a transaction no statement may fail, so only `lenient` is sent.
-    async fn query(&self, session: &Session<'_>, columns: &[Arg<'_>], inside: bool) -> Result<Vec<Row>> {
-        if !inside {
+    async fn query(&self, session: &Session<'_>, columns: &[Arg<'_>], sent: Sent) -> Result<Vec<Row>> {
+        if sent != Sent::Inside {
             match session.query(self.strict, columns).await {
-                Err(fault) if fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => {}
+                Err(fault) if sent == Sent::Alone && fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => {}
                 decided => return decided,
             }
         }
@@ -163,9 +174,10 @@ pub(super) fn is_row(turn: &Turn) -> bool {
     turn.row.is_some() && turn.change.is_none() && turn.delivered.is_empty()
 }
 
-/// Takes the plain part of turns of different runs, and looks each run up. With `tied`, inside a transaction, also takes
+/// Takes the plain part of turns of different runs, and looks each run up. [Inside](Sent::Inside) a transaction also takes
 /// turns that end tied runs, and notifies no process; the caller then does the rest.
-pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
+pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], sent: Sent) -> Result<Vec<Taken>> {
+    let tied = sent == Sent::Inside;
     let looked_up = ours.verified.changes();
     let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
     let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
@@ -203,7 +215,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 TEXT: session.db.options.schema, TEXT: &*ours.tag, TEXT_ARRAY: refused, INT8_ARRAY: errors.failing_since,
                 TEXT_ARRAY: errors.classes, TEXT_ARRAY: errors.texts,
             ],
-            tied,
+            sent,
         )
         .await?;
     for row in &taken {

@@ -17,7 +17,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
-use tokio_postgres::error::SqlState;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -201,7 +200,8 @@ impl Verified {
         (Rows { turns, owner, round: known.round, server: known.heard, _appending: appending }, others)
     }
 
-    /// Appends rows of verified runs. Returns whether they are in the journal; if not, none of them is.
+    /// Appends rows of verified runs. Returns whether they are in the journal; if not, none of them is. A unique violation
+    /// means that one of them was there already.
     pub async fn append(&self, session: &Session<'_>, rows: &Rows<'_>) -> Result<bool> {
         if rows.turns.is_empty() {
             return Ok(true);
@@ -215,10 +215,7 @@ impl Verified {
         if certain {
             doubt.0 = None;
         }
-        let there = match appended {
-            Err(fault) if fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
-            appended => appended.map(|number| usize::try_from(number) == Ok(rows.turns.len())),
-        };
+        let there = appended.map(|number| usize::try_from(number) == Ok(rows.turns.len()));
         if !matches!(there, Ok(true)) {
             self.forget_all();
         }
