@@ -233,7 +233,7 @@ case! {
             for name in ["read-only.db", "in-read-only-directory/runs.db", "in-read-only-directory/new.db"] {
                 let (code, message) = refused(path.with_file_name(name));
                 assert_eq!(code, Code::Store);
-                assert_text(&message, &[name, "writable"]);
+                assert_text(&message, &[name, "written"]);
             }
             let (_, message) = refused(path.with_file_name("in-read-only-directory/below/new.db"));
             assert_text(&message, &["below", "Permission denied"]);

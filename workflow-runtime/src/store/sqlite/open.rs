@@ -97,7 +97,7 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
             Code::Store,
             format!("could not open the database {}: it is read-only", path.display()),
         )
-        .help("make the file writable for the user that runs this program: an engine cannot use a read-only store"));
+        .help("make the file writable for the user that runs this program: a store is read and written"));
     }
     if !is_read_only {
         switch_to_wal(&path, &connection, opening.busy_timeout)?;
