@@ -7,12 +7,15 @@
 #[macro_use]
 #[path = "../tests/shared/forward.rs"]
 mod forward;
+mod more;
+mod park_more;
 #[path = "../tests/shared/server_clock.rs"]
 mod server_clock;
 mod workflows;
 mod world;
 mod write;
 
+pub use self::more::*;
 pub use self::workflows::*;
 pub use self::world::{OPENED, WRITTEN, World};
 pub use self::write::{POSTGRES, SCHEMA, SQLITE, write};

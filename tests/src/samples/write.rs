@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
-use workflow_runtime::{Client, Engine, Error, Result, Run, RunInfo, Status};
+use workflow_runtime::{Builder, Client, Engine, Error, Result, Run, RunInfo, Status};
 
+use super::park_more;
 use super::workflows::*;
 use super::world::{WRITTEN, World};
 
@@ -27,14 +28,14 @@ pub const SCHEMA: &str = "workflow_sample_schema";
 pub async fn write(directory: &Path, database: &str) -> Result<()> {
     std::fs::create_dir(directory)?;
     let path = &directory.join(SQLITE);
-    park(|| async move { Ok(Arc::new(SqliteStore::open(path, Synchronous::Full)?) as Arc<dyn Store>) }).await?;
+    park(false, || async move { Ok(Arc::new(SqliteStore::open(path, Synchronous::Full)?) as Arc<dyn Store>) }).await?;
     // Closing the last connection removes the write-ahead log.
     let log = directory.join(format!("{SQLITE}-wal"));
     until("the file is closed", async || Ok(!log.exists())).await?;
     std::fs::remove_file(directory.join(format!("{SQLITE}.lock")))?;
     std::fs::remove_dir_all(directory.join(format!("{SQLITE}.workers")))?;
     let url = &format!("{database}?schema={SCHEMA}");
-    park(|| async move { Ok(Arc::new(PostgresStore::open(url).await?) as Arc<dyn Store>) }).await?;
+    park(true, || async move { Ok(Arc::new(PostgresStore::open(url).await?) as Arc<dyn Store>) }).await?;
     std::fs::write(directory.join(POSTGRES), dump(database)?)?;
     Ok(())
 }
@@ -52,15 +53,18 @@ fn dump(database: &str) -> Result<String> {
     Ok(lines.flat_map(|line| [line, "\n"]).collect())
 }
 
-/// Parks a run of each kind. Each call of `open` opens the store as another process would.
-async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(open: impl Fn() -> F) -> Result<()> {
+/// Parks a run of each kind. Each call of `open` opens the store as another process would. `is_shared` says whether
+/// several engines can execute the runs of the store at once.
+async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(is_shared: bool, open: impl Fn() -> F) -> Result<()> {
     let world = World::at(WRITTEN);
-    let engine = async || {
+    let (world, open) = (&world, &open);
+    let builder = || async move {
         let builder = world.builder(open().await?).evict_after(Duration::ZERO);
-        let builder = builder.on_completed(refuse).on_failed(refuse).on_cancelled(refuse).on_stuck(refuse);
-        builder.open().await
+        Ok(builder.on_completed(refuse).on_failed(refuse).on_cancelled(refuse).on_stuck(refuse)) as Result<Builder>
     };
+    let engine = async || builder().await?.open().await;
 
+    park_more::bind(builder().await?).await?;
     let first = engine().await?;
     let stuck = first.start(changes, "changes".into()).id("stuck").await?;
     is(&stuck, Status::Suspended).await?;
@@ -80,7 +84,11 @@ async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(open: impl Fn() -> F) 
     third.shutdown().await?;
     drop(third);
 
-    for_nobody(&world.builder(open().await?).connect().await?).await
+    park_more::park(builder).await?;
+    let client = world.builder(open().await?).connect().await?;
+    let store = if is_shared { Some(open().await?) } else { None };
+    park_more::refuse(builder().await?, &client, store).await?;
+    for_nobody(&client).await
 }
 
 /// A completion callback that fails, so that it has to be called again.
@@ -152,11 +160,11 @@ async fn for_nobody(client: &Client) -> Result<()> {
     client.resume_hook("early", &10u64).idempotency_key("early").await
 }
 
-async fn is<T, E>(run: &Run<T, E>, status: Status) -> Result<()> {
+pub(super) async fn is<T, E>(run: &Run<T, E>, status: Status) -> Result<()> {
     until(&format!("{} is {status}", run.id()), async || Ok(run.status().await? == status)).await
 }
 
-async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
     for _ in 0..3_000 {
         if is_so().await? {
             return Ok(());

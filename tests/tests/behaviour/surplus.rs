@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use workflow_runtime::{Client, Code, Error, Result, Run, hook, step, workflow};
+use workflow_runtime::{Client, Code, Engine, Error, Result, Run, hook, step, suspend, workflow};
 
 use crate::support::{Lab, soon};
 
@@ -53,6 +53,30 @@ async fn takes_one(left: usize, works: bool, mut taken: Vec<u32>) -> Result<Vec<
         1 => Ok(taken),
         _ => takes_one(left - 1, works, taken).continue_as_new().await,
     }
+}
+
+/// Waits for somebody between two hooks.
+#[workflow]
+async fn asks_between(count: usize) -> Result<Vec<u32>> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.push(hook::<u32>().token("t").await?);
+        suspend::<()>(&taken).label("between").await?;
+    }
+    Ok(taken)
+}
+
+/// The same with a generation for each payload.
+#[workflow]
+async fn asks_between_generations(count: usize, mut taken: Vec<u32>) -> Result<Vec<u32>> {
+    if !taken.is_empty() {
+        suspend::<()>(&taken).label("between").await?;
+    }
+    if taken.len() == count {
+        return Ok(taken);
+    }
+    taken.push(hook::<u32>().token("t").await?);
+    asks_between_generations(count, taken).continue_as_new().await
 }
 
 /// The hook is open when the generation ends.
@@ -106,7 +130,45 @@ async fn send(client: &Client, numbers: std::ops::RangeInclusive<u32>) {
     }
 }
 
+/// Resumes the run each time it has suspended after another payload.
+async fn resume_each(engine: &Engine, count: usize) {
+    let run: Run<Vec<u32>> = engine.get_run("r");
+    for taken in 1..=count {
+        let suspended = soon(async {
+            loop {
+                let suspended = run.suspended().await.unwrap();
+                match suspended.into_iter().find(|it| it.payload.as_array().map(Vec::len) == Some(taken)) {
+                    Some(found) => break found,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await;
+        run.resume(&()).of(suspended.id).await.unwrap();
+    }
+    assert_eq!(soon(run).await.unwrap(), (1..=count as u32).collect::<Vec<_>>());
+}
+
 on_each_store! {
+    async fn payloads_outlast_a_suspension_between_two_hooks(place: Place) {
+        for (generations, evicts) in [(false, false), (false, true), (true, false), (true, true)] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            match generations {
+                false => drop(engine.start(asks_between, 4).id("r").await.unwrap()),
+                true => drop(engine.start(asks_between_generations, (4, Vec::new())).id("r").await.unwrap()),
+            }
+            engine.shutdown().await.unwrap();
+            send(&place.builder(&lab).connect().await.unwrap(), 1..=4).await;
+            let builder = place.builder(&lab);
+            let builder = if evicts { builder.evict_after(Duration::ZERO).replay_every_turn() } else { builder };
+            let engine = builder.open().await.unwrap();
+            resume_each(&engine, 4).await;
+            engine.get_run::<(), Error>("r").delete().await.unwrap();
+            engine.shutdown().await.unwrap();
+        }
+    }
+
     async fn a_hook_in_a_loop_loses_nothing(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

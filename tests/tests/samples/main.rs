@@ -5,6 +5,7 @@
 extern crate workflow_harness;
 
 mod before;
+mod more;
 mod parked;
 
 use std::path::{Path, PathBuf};
@@ -54,20 +55,24 @@ impl Copy {
     }
 }
 
-async fn assert_runs_continue(sample: &Path, copy: Copy) {
+async fn assert_runs_continue(sample: &Path, copy: Copy, is_shared: bool) {
     println!("{}", sample.display());
     let world = World::at(OPENED);
-    let is_first = sample.ends_with("format-1");
+    let name = sample.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("format-"));
+    let number: u32 = name.and_then(|number| number.parse().ok()).expect("a folder is named by its number");
     let client = world.builder(copy.store.clone()).connect().await.expect("a client connects");
-    before::assert_unchanged(&client, is_first).await;
-    parked::complete_all(&world, &copy.store, is_first).await;
+    before::assert_unchanged(&client, number).await;
+    if number >= 3 {
+        more::assert_unchanged(&client, is_shared).await;
+    }
+    parked::complete_all(&world, &copy.store, number).await;
 }
 
 case! {
     #[threads]
     async fn every_run_of_a_kept_file_continues() {
         for sample in samples() {
-            assert_runs_continue(&sample, Copy::sqlite(&sample)).await;
+            assert_runs_continue(&sample, Copy::sqlite(&sample), false).await;
         }
     }
 }
@@ -77,7 +82,7 @@ case! {
     async fn every_run_of_a_kept_schema_continues() {
         for sample in samples() {
             let copy = wait(Copy::postgres(&sample));
-            assert_runs_continue(&sample, copy).await;
+            assert_runs_continue(&sample, copy, true).await;
         }
     }
 }

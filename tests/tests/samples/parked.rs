@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::more;
 use futures::TryStreamExt;
+use serde::de::DeserializeOwned;
 use workflow_runtime::store::Store;
 use workflow_runtime::{Code, Engine, Error, Result, Run, RunInfo, Status};
 use workflow_tests::samples::{DAY, Mixed, World, asks};
@@ -35,7 +37,7 @@ const EXECUTED: [(&str, &[(&str, u32)]); 22] = [
     ("unwinds", &[("undo", 2)]),
 ];
 
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
+pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("the operation ends in time")
 }
 
@@ -60,9 +62,9 @@ impl Called {
 /// The same for the runs that the first sample does not have.
 const EXECUTED_LATER: [(&str, &[(&str, u32)]); 2] = [("bound", &[("echo", 1), ("echo", 1)]), ("patches", &[])];
 
-pub async fn complete_all(world: &World, store: &Arc<dyn Store>, is_first: bool) {
+pub async fn complete_all(world: &World, store: &Arc<dyn Store>, number: u32) {
     let called = Called::default();
-    let builder = world.builder(store.clone()).queue("samples", 1).replay_every_turn();
+    let builder = world.builder(store.clone()).queue("samples", 1).queue("more-samples", 4).replay_every_turn();
     let builder = builder.on_completed(called.note()).on_failed(called.note());
     let builder = builder.on_cancelled(called.note()).on_stuck(called.note());
     let engine = builder.open().await.expect("the engine opens");
@@ -76,7 +78,12 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>, is_first: bool)
         mixing(&engine),
         not_started(&engine),
         ended(&engine),
-        later(&engine, is_first),
+        later(&engine, number),
+        async {
+            if number >= 3 {
+                Box::pin(more::complete(&engine)).await;
+            }
+        },
     );
     soon(async {
         let ended = [(Status::Completed, "completed"), (Status::Failed, "failed"), (Status::Cancelled, "cancelled")];
@@ -92,7 +99,8 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>, is_first: bool)
         executed.entry(execution.run).or_default().push((execution.step, execution.attempt));
     }
     let of = |run: &str, executed: &mut BTreeMap<String, Vec<(String, u32)>>| executed.remove(run).unwrap_or_default();
-    let expected = EXECUTED.into_iter().chain(EXECUTED_LATER.into_iter().filter(|_| !is_first));
+    let later = EXECUTED_LATER.into_iter().filter(|_| number >= 2);
+    let expected = EXECUTED.into_iter().chain(later).chain(more::EXECUTED.into_iter().filter(|_| number >= 3));
     for (run, expected) in expected.chain([(&*child, &[("echo", 1)][..])]) {
         let steps = of(run, &mut executed);
         assert_eq!(steps.iter().map(|(step, attempt)| (&**step, *attempt)).collect::<Vec<_>>(), expected, "{run}");
@@ -106,12 +114,12 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>, is_first: bool)
     engine.shutdown().await.unwrap();
 }
 
-async fn result(engine: &Engine, id: &str) -> u64 {
-    soon(engine.get_run::<u64, Error>(id)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"))
+pub async fn result<T: DeserializeOwned + Send + 'static>(engine: &Engine, id: &str) -> T {
+    soon(engine.get_run::<T, Error>(id)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"))
 }
 
 /// Sends a payload with a key twice, and expects that another payload with the same key is refused.
-async fn send(engine: &Engine, token: &str, payload: u64, key: &str) {
+pub async fn send(engine: &Engine, token: &str, payload: u64, key: &str) {
     for _ in 0..2 {
         engine.resume_hook(token, &payload).idempotency_key(key).await.unwrap();
     }
@@ -123,7 +131,7 @@ async fn by_themselves(engine: &Engine) {
     for (id, value) in
         [("asleep for a minute", 3), ("started by a client", 3), ("queues", 2), ("backs off", 2), ("stuck", 5)]
     {
-        assert_eq!(result(engine, id).await, value, "{id}");
+        assert_eq!(result::<u64>(engine, id).await, value, "{id}");
     }
     let error = soon(engine.get_run::<(), Error>("unwinds")).await.unwrap_err();
     assert_eq!(error.message(), "not today");
@@ -223,8 +231,8 @@ async fn not_started(engine: &Engine) {
 }
 
 /// Releases a run that is bound to a deployment, and continues one on the new branch of a patch.
-async fn later(engine: &Engine, is_first: bool) {
-    if is_first {
+async fn later(engine: &Engine, number: u32) {
+    if number < 2 {
         return;
     }
     let bound: Run<u64> = engine.get_run("bound");
@@ -232,7 +240,7 @@ async fn later(engine: &Engine, is_first: bool) {
     engine.release("elsewhere").await.unwrap();
     assert_eq!(soon(bound).await.unwrap(), 3);
     send(engine, "patches", 5, "five").await;
-    assert_eq!(result(engine, "patches").await, 7);
+    assert_eq!(result::<u64>(engine, "patches").await, 7);
 }
 
 /// Retries a failed run and forks a completed one.

@@ -74,6 +74,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     };
     // Unread messages count as read, too.
     let last = messages.last().map_or(0, |message| message.sequence);
+    core.shared().prune_replayed(&messages.iter().filter_map(|message| about(&core, message)).collect());
     let messages = messages.into_iter().filter(|message| !message.unread || is_surplus(&core, message));
     let mut messages = match messages.map(|message| messages::open(message, row.generation)).collect::<Result<Vec<_>>>()
     {
@@ -100,14 +101,17 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     install(&engine, &row, definition, driver, inbox, messages);
 }
 
+/// The operation of this generation that a message is about.
+fn about(core: &Core, message: &InboxRow) -> Option<u64> {
+    match message.about {
+        Some(About::Operation(op)) if message.generation == core.shared().identity().generation => Some(op),
+        _ => None,
+    }
+}
+
 /// Whether an unread message waits for the next hook with its token.
 fn is_surplus(core: &Core, message: &InboxRow) -> bool {
-    match message.about {
-        Some(About::Operation(op)) if message.generation == core.shared().identity().generation => {
-            core.shared().heir(op).is_some()
-        }
-        _ => false,
-    }
+    about(core, message).is_some_and(|op| core.shared().heir(op).is_some())
 }
 
 /// Moves a cancel before the event at which the run may have got stuck and would again, even before its start.

@@ -101,6 +101,7 @@ pub(super) fn deliver(
                     && matches!(driver.core.shared().heir(*op), Some(Heir::Next))
                 {
                     draft.unread.push(sequence);
+                    driver.core.shared().put_aside(*op);
                     driver.surplus.push(Arrival { at: arrival.at, what: What::Message { sequence, event } });
                     continue;
                 }
@@ -174,6 +175,7 @@ pub(super) fn deliver(
                 if !driver.surplus.is_empty()
                     && delivery.commands.iter().any(|command| matches!(command, Command::Hook { .. }))
                 {
+                    driver.core.shared().take_back();
                     let mut surplus = VecDeque::from(std::mem::take(&mut driver.surplus));
                     surplus.append(&mut arrivals);
                     arrivals = surplus;

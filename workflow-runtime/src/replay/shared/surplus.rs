@@ -4,7 +4,7 @@
 //! accepted for this token, and belong to the next hook that the run opens with it. A hook that was
 //! dropped before it yielded anything leaves nothing, since the workflow gave up waiting for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -24,6 +24,9 @@ pub(super) struct Surplus {
     payloads: BTreeMap<Arc<str>, Vec<Payload>>,
     /// Hooks for which the inbox may still hold messages, in the order in which they were dropped.
     dropped: VecDeque<Dropped>,
+    /// The highest number of an operation to which the replay has delivered a payload, and one: nothing is pruned before the
+    /// inbox was read.
+    seen: u64,
 }
 
 struct Dropped {
@@ -31,6 +34,8 @@ struct Dropped {
     address: Arc<str>,
     /// The number of the next operation when it was dropped: hooks from this number on are later.
     next: u64,
+    /// Whether a message for it was read and waits for the next hook.
+    waits: bool,
 }
 
 /// Messages for a dropped hook that are forwarded to the next generation of the run.
@@ -60,7 +65,7 @@ impl State {
         }
         let next = self.next_op;
         let surplus = self.surplus.get_or_insert_default();
-        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next });
+        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next, waits: false });
         let left = std::mem::take(&mut hook.received).into_iter().filter_map(|received| match received {
             Received::Payload(payload) => Some(payload),
             Received::Conflict(_) => None,
@@ -100,21 +105,24 @@ impl State {
         Some(None)
     }
 
-    /// Inbox messages arrive in order: after a message for an operation, there is none for a hook that was dropped
-    /// before that operation was issued.
+    /// Inbox messages arrive in order: after a message for an operation, no more arrive for a hook that was dropped before
+    /// that operation was issued. Those that have arrived may still wait for the next hook.
     pub(super) fn prune_dropped(&mut self, op: u64) {
+        let is_replayed = self.expected.is_some();
         let Some(surplus) = &mut self.surplus else { return };
         if is_inherited(op) {
             return;
         }
-        while surplus.dropped.front().is_some_and(|dropped| dropped.next <= op) {
-            surplus.dropped.pop_front();
+        if is_replayed {
+            surplus.seen = surplus.seen.max(op + 1);
+        } else {
+            surplus.dropped.retain(|dropped| dropped.next > op || dropped.waits);
         }
     }
 
     /// The data for the next generation: payloads that no hook has taken, and messages that have not arrived yet.
     pub(super) fn bequeath(&mut self) -> (BTreeMap<Box<str>, Vec<Payload>>, Vec<Forward>) {
-        let Some(Surplus { payloads, dropped }) = self.surplus.take().map(|surplus| *surplus) else {
+        let Some(Surplus { payloads, dropped, .. }) = self.surplus.take().map(|surplus| *surplus) else {
             return (BTreeMap::new(), Vec::new());
         };
         let payloads = payloads.into_iter().map(|(address, payloads)| ((*address).into(), payloads)).collect();
@@ -131,8 +139,9 @@ impl State {
         let surplus = self.surplus.get_or_insert_default();
         surplus.payloads = payloads.iter().map(|(address, payloads)| ((**address).into(), payloads.clone())).collect();
         let dropped = forwards.iter().rev();
-        surplus.dropped =
-            dropped.map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0 }).collect();
+        surplus.dropped = dropped
+            .map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0, waits: false })
+            .collect();
     }
 }
 
@@ -141,6 +150,29 @@ fn is_inherited(op: u64) -> bool {
 }
 
 impl Shared {
+    /// Forgets the hooks, after a replay, for which neither the inbox holds a message nor one can arrive. `about` has the
+    /// operations of the messages in the inbox.
+    pub(crate) fn prune_replayed(&self, about: &BTreeSet<u64>) {
+        let mut state = self.state();
+        let Some(surplus) = &mut state.surplus else { return };
+        let seen = surplus.seen;
+        surplus.dropped.retain(|dropped| dropped.next >= seen || about.contains(&dropped.op));
+    }
+
+    /// Notes that a message for a dropped hook waits for the next one.
+    pub(crate) fn put_aside(&self, op: u64) {
+        let mut state = self.state();
+        let dropped = state.surplus.iter_mut().flat_map(|surplus| &mut surplus.dropped);
+        dropped.filter(|dropped| dropped.op == op).for_each(|dropped| dropped.waits = true);
+    }
+
+    /// Notes that the messages that were put aside are delivered again.
+    pub(crate) fn take_back(&self) {
+        let mut state = self.state();
+        let dropped = state.surplus.iter_mut().flat_map(|surplus| &mut surplus.dropped);
+        dropped.for_each(|dropped| dropped.waits = false);
+    }
+
     /// The recipient of a payload whose hook was dropped. `None` if there is no recipient.
     pub(crate) fn heir(&self, op: u64) -> Option<Heir> {
         if self.is_unwinding() {

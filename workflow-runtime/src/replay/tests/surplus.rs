@@ -59,6 +59,48 @@ fn payloads_that_arrive_between_two_hooks_wait_for_the_next() {
 }
 
 #[test]
+fn payloads_wait_for_the_next_hook_while_others_receive_theirs() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let mut first = open("a");
+            let one = first.next().await;
+            drop(first);
+            let mut other = open("b");
+            let two = other.next().await;
+            let mut second = open("a");
+            Ok(json([one, two, second.next().await]))
+        })
+    });
+    driven.deliver(payload(0, 1));
+    driven.shared().put_aside(0);
+    driven.deliver(payload(1, 2));
+    assert!(matches!(driven.shared().heir(0), Some(Heir::Hook(_))));
+    driven.shared().take_back();
+    driven.deliver(payload(0, 3));
+    assert_eq!(driven.end(), r#"Completed(["1","2","3"])"#);
+}
+
+#[test]
+fn a_dropped_hook_is_forgotten_once_no_message_for_it_can_arrive() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            for token in ["a", "b"] {
+                let mut hook = open(token);
+                hook.next().await;
+                drop(hook);
+            }
+            let mut last = open("c");
+            Ok(json(last.next().await))
+        })
+    });
+    driven.deliver(payload(0, 1));
+    driven.deliver(payload(1, 2));
+    assert!(driven.shared().heir(0).is_none() && driven.shared().heir(1).is_some());
+    driven.deliver(payload(2, 3));
+    assert_eq!(driven.end(), r#"Completed("3")"#);
+}
+
+#[test]
 fn a_hook_that_has_returned_no_payload_leaves_none() {
     let mut driven = Driven::start(|_| {
         run(async {
