@@ -112,7 +112,7 @@ impl Builder {
     /// at a store which is not theirs, with [`connect`](Builder::connect). A store that was given by
     /// [`store`](Builder::store) is used as it is.
     ///
-    /// Without such a store, opening fails with [`Code::Store`]; `memory:` fails with [`Code::InvalidUrl`].
+    /// Without such a store, opening fails with [`Code::Store`](crate::Code::Store); `memory:` fails with [`Code::InvalidUrl`](crate::Code::InvalidUrl).
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, Result};
@@ -311,7 +311,7 @@ impl Builder {
     /// the environment variable `WORKFLOW_DEPLOYMENT`, or else derived from the code of the workflows and steps of the build.
     /// The derived id does not change with helper functions and constants, and differs between two binaries.
     ///
-    /// A longer id than 512 bytes, or one with control characters, is [`Code::InvalidName`] when the engine opens.
+    /// A longer id than 512 bytes, or one with control characters, is [`Code::InvalidName`](crate::Code::InvalidName) when the engine opens.
     pub fn deployment(mut self, id: impl Into<String>) -> Self {
         self.settings.deployment = id.into().into();
         self
@@ -341,11 +341,11 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Code::MissingResource`] with each resource that a step declares and the builder lacks (except for steps of queues
-    /// that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a [retention](Builder::retain)
-    /// of runs that have not ended; [`Code::DuplicateId`] if the engine executes, and two workflows or steps outside tests
-    /// share an id; [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] or
-    /// [`Code::StoreReplaced`] if the store cannot be used.
+    /// [`Code::MissingResource`](crate::Code::MissingResource) with each resource that a step declares and the builder lacks (except for steps of queues
+    /// that it does not serve); [`Code::InvalidName`](crate::Code::InvalidName) for a queue that no step has, and for a [retention](Builder::retain)
+    /// of runs that have not ended; [`Code::DuplicateId`](crate::Code::DuplicateId) if the engine executes, and two workflows or steps outside tests
+    /// share an id; [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store), [`Code::NewerStore`](crate::Code::NewerStore) or
+    /// [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }
@@ -354,7 +354,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] or [`Code::StoreReplaced`] if the store cannot be used.
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store), [`Code::NewerStore`](crate::Code::NewerStore) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be used.
     pub async fn connect(mut self) -> Result<Client> {
         self.settings.executes = false;
         self.queues.clear();
