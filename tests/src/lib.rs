@@ -5,6 +5,7 @@
 pub mod brief;
 pub mod chain;
 pub mod everything;
+pub mod further;
 mod log;
 pub mod operated;
 pub mod samples;

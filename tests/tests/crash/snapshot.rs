@@ -19,6 +19,8 @@ pub struct Stored {
     pub journal: Vec<Row>,
     /// The events in its inbox.
     pub inbox: Vec<Value>,
+    /// The completion callbacks that are not acknowledged.
+    pub notices: i64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +100,9 @@ fn read(connection: &Connection) -> rusqlite::Result<Snapshot> {
             .prepare("SELECT body FROM inbox WHERE run = ?1 ORDER BY sequence")?
             .query_map((key,), |row| Ok(json(&row.get::<_, Vec<u8>>(0)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        snapshot.insert(id, Stored { status, journal, inbox });
+        let notices = "SELECT count(*) FROM notices WHERE run = ?1";
+        let notices = connection.query_row(notices, (key,), |row| row.get(0))?;
+        snapshot.insert(id, Stored { status, journal, inbox, notices });
     }
     Ok(snapshot)
 }
@@ -120,7 +124,8 @@ pub async fn of_postgres(url: &str) -> Snapshot {
     let mut ids = BTreeMap::new();
     for run in client.query("SELECT key, id, status FROM runs", &[]).await.expect("the runs") {
         ids.insert(run.get::<_, i64>(0), run.get::<_, String>(1));
-        snapshot.insert(run.get(1), Stored { status: run.get(2), journal: Vec::new(), inbox: Vec::new() });
+        let stored = Stored { status: run.get(2), journal: Vec::new(), inbox: Vec::new(), notices: 0 };
+        snapshot.insert(run.get(1), stored);
     }
     let rows = "SELECT run, generation, idx, turn, checksum, body FROM journal ORDER BY run, generation, idx";
     for row in client.query(rows, &[]).await.expect("the journals") {
@@ -137,6 +142,10 @@ pub async fn of_postgres(url: &str) -> Snapshot {
     for message in client.query("SELECT run, body FROM inbox ORDER BY sequence", &[]).await.expect("the inboxes") {
         let Some(stored) = ids.get(&message.get(0)).and_then(|id| snapshot.get_mut(id)) else { continue };
         stored.inbox.push(json(message.get(1)));
+    }
+    for notice in client.query("SELECT run FROM notices", &[]).await.expect("the notices") {
+        let Some(stored) = ids.get(&notice.get(0)).and_then(|id| snapshot.get_mut(id)) else { continue };
+        stored.notices += 1;
     }
     snapshot
 }
@@ -159,6 +168,7 @@ pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
             status: run.status.to_string(),
             journal,
             inbox: messages.into_iter().map(|message| json(&Arc::clone(&message.body))).collect(),
+            notices: 0,
         };
         snapshot.insert(id.clone(), stored);
     }

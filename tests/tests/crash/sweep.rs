@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use workflow_tests::Execution;
 use workflow_tests::everything::{DOOMED, Outcome};
+use workflow_tests::further::{self, FURTHER, Further};
 
 use super::check::{Crash, assert_continuous, assert_issued};
 use super::child::{Child, command, was_killed};
@@ -15,7 +16,7 @@ use super::place::{Kind, Place};
 use super::remains::assert_no_flaws;
 use super::{blocking, full, seed};
 
-const RUNS: [&str; 2] = ["first", "second"];
+const RUNS: [&str; 3] = ["first", "second", FURTHER];
 
 const EVERYTHING: Program = Program {
     path: env!("CARGO_BIN_EXE_sweep"),
@@ -57,6 +58,8 @@ pub struct History {
     pub results: BTreeMap<String, String>,
     /// Whether the cancel was in time, if a process has printed that.
     cancelled: Option<bool>,
+    /// After each process, the number of callbacks that were called so far.
+    called: Vec<usize>,
 }
 
 impl History {
@@ -69,6 +72,7 @@ impl History {
             answers: Vec::new(),
             results: BTreeMap::new(),
             cancelled: None,
+            called: Vec::new(),
         }
     }
 
@@ -77,6 +81,33 @@ impl History {
         let mut executions = self.place.executions();
         executions.retain(|execution| !self.program.forgets.contains(&&*execution.run));
         executions
+    }
+
+    /// The calls of the completion callback: the process (its life) and the run.
+    fn calls(&self) -> Vec<(usize, String)> {
+        let called = std::fs::read_to_string(further::calls(&self.place.log())).unwrap_or_default();
+        let call = |line: &str| line.split_once(' ').and_then(|(life, run)| Some((life.parse().ok()?, run.to_owned())));
+        called.lines().map(|line| call(line).expect("a line is a process and a run")).collect()
+    }
+
+    /// Asserts that the callback was called for each run that has completed, and again only if the process was killed
+    /// before it had acknowledged the call.
+    fn assert_called_back(&self) {
+        let calls = self.calls();
+        for (crash, called) in self.crashes.iter().zip(&self.called) {
+            // No callback is called for the runs that execute steps of a queue.
+            let runs = RUNS.iter().chain([&further::NAMED]).filter_map(|id| crash.stored.get_key_value(*id));
+            let completed = runs.filter(|(_, stored)| stored.status == "completed");
+            for (id, _) in completed.filter(|(_, stored)| stored.notices == 0) {
+                let is_of = |(_, run): &&(usize, String)| run == id;
+                assert!(calls[..*called].iter().any(|call| is_of(&call)), "no callback was called for run {id}");
+                let again = calls[*called..].iter().find(is_of);
+                assert_eq!(again, None, "a callback that was acknowledged was called again");
+            }
+        }
+        for (index, call) in calls.iter().enumerate() {
+            assert!(!calls[..index].contains(call), "a process called back twice: {call:?}");
+        }
     }
 
     /// The state after the last process.
@@ -122,6 +153,7 @@ impl History {
         let crash = Crash { stored, executions: executions.len() };
         assert_issued(&crash, &executions);
         self.crashes.push(crash);
+        self.called.push(self.calls().len());
         self.check_acknowledged();
         if !self.program.forgets.is_empty() {
             assert_no_flaws(&self.place);
@@ -167,7 +199,13 @@ fn check_everything(history: &History) {
     // Each run has at least four children.
     assert!(end.len() > RUNS.len() * 5, "{} runs", end.len());
     assert!(history.cancelled.is_some());
+    history.assert_called_back();
+    assert!(!history.calls().is_empty());
     for (id, result) in &history.results {
+        if id == FURTHER {
+            serde_json::from_str::<Further>(result).expect("a result").assert_possible();
+            continue;
+        }
         let outcome: Outcome = serde_json::from_str(result).expect("an outcome");
         outcome.assert_possible(id);
     }
