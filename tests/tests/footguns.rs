@@ -104,7 +104,7 @@ async fn foot_guns_that_the_compiler_does_not_see_are_found_at_the_first_executi
         rolls_imported_dice: Panic "rand::random",
         passes_dice_on: Panic "rand::random",
         blocks_on_a_future: Panic "block_on",
-        awaits_in_a_macro: ForeignFuture "no durable operation",
+        awaits_in_a_macro: ForeignFuture "not a durable operation",
         collects_steps_in_the_order_of_a_map: Nondeterminism "footguns.rs:",
         follows_the_order_of_a_map_by_hand: Nondeterminism "footguns.rs:",
     }

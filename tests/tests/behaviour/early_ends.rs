@@ -99,6 +99,6 @@ on_each_store! {
             Ok(run) => soon(&run).await.unwrap_err(),
             Err(error) => error,
         };
-        assert!(format!("{error:?}").contains("`finish` was given what is no result of workflow"), "{error:?}");
+        assert!(format!("{error:?}").contains("`finish` was given does not fit the result of workflow"), "{error:?}");
     }
 }

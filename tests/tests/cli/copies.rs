@@ -50,7 +50,7 @@ case!(
         assert!(backup.ok().starts_with("copy.db  "));
         let again = tokio::task::block_in_place(|| place.run("backup copy.db"));
         assert_eq!(again.code, 1, "{again:?}");
-        assert!(again.err.contains("overwrites nothing"), "{again:?}");
+        assert!(again.err.contains("does not overwrite files"), "{again:?}");
         stop.store(true, Ordering::Relaxed);
         task.await.unwrap();
         soon(long).await.unwrap();

@@ -144,7 +144,7 @@ case! {
         set("off").await;
         let results = site.results(&ids).await;
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
-        assert_warned(&site, "worker", &["read-only", "the lease of this worker is over", "the right to execute could not be"]);
+        assert_warned(&site, "worker", &["read-only", "the lease of this worker has expired", "the right to execute could not be"]);
         worker.close();
         blocking(|| worker.end_well());
     }

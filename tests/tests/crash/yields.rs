@@ -168,7 +168,7 @@ case! {
         let done = shop.yield_execution().await.unwrap();
         assert_eq!(done.status.code(), Some(3), "{done:?}");
         let error = String::from_utf8(done.stderr).unwrap();
-        assert!(error.contains("the process executes again"), "{error}");
+        assert!(error.contains("this process executes again"), "{error}");
         assert_eq!(executing(&client).await.as_deref(), Some("one"));
         two.resume();
         drop(two);
