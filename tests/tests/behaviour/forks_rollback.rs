@@ -341,6 +341,11 @@ on_each_store! {
         soon(async { while lab.count("ship x") == 0 { tokio::task::yield_now().await } }).await;
         let children = run.children().await.unwrap();
         assert_eq!(children.len(), 2);
+        // They have the tokens before a child of the fork asks for one.
+        for child in &children {
+            let child: Run<()> = engine.get_run(child);
+            opened(&child).await;
+        }
         // The step behind both child calls.
         let at = event_of(&run, 1).await;
         let fork = run.fork(at).await.unwrap();
