@@ -38,8 +38,7 @@ use self::conversation::{Beginnings, Conversation};
 use self::history::History;
 use self::interpreter::interpret;
 use self::program::{Manner, Node};
-use self::recorder::{Log, Recorder};
-use self::world::{Clockwork, World, jump, open_gates, yields};
+use self::world::{Clockwork, World, open_gates, yields};
 
 /// Longer than any program takes, in the time of its clock.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -60,10 +59,6 @@ struct Tally {
     cancelled: AtomicU64,
     /// Generations after the first one of each run.
     generations: AtomicU64,
-    queued: AtomicU64,
-    suspended: AtomicU64,
-    /// Timers whose length was checked while the time of day jumped.
-    timers: AtomicU64,
 }
 
 impl Tally {
@@ -74,8 +69,6 @@ impl Tally {
 
     fn print_conversation(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
-        let Tally { queued, suspended, timers, .. } = self;
-        println!("{queued:?} steps of a queue, {suspended:?} suspensions, {timers:?} timers checked");
         println!("payloads: {delivered:?} delivered, {unread:?} unread, {held:?} held");
         println!(
             "{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled, {generations:?} continued"
@@ -85,9 +78,7 @@ impl Tally {
     /// Asserts that the cases have exercised everything. Only for cases that their seed determines.
     fn assert_talked(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
-        let Tally { queued, suspended, timers, .. } = self;
-        let all = [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers];
-        for each in all {
+        for each in [delivered, unread, held, children, undone, cancelled, generations] {
             assert!(each.load(Ordering::Relaxed) > 0, "a kind of event never occurred");
         }
     }
@@ -110,7 +101,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let program = Node::generate(&mut random, Manner::Solitary, clockwork);
+        let program = Node::generate(&mut random, Manner::Solitary);
         let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
         Case { tally, random, world: Arc::default(), clockwork, program }
     }
@@ -132,9 +123,7 @@ impl<'a> Case<'a> {
     /// Runs an engine: the outcome of the run, or nothing if the engine was dropped before. If `short`, it is dropped
     /// at a random moment.
     async fn live(&mut self, store: Arc<dyn Store>, short: bool) -> Option<Result<u64>> {
-        let log = Log::default();
-        let engine = self.open(Arc::new(Recorder { inner: store, log: log.clone() })).await;
-        let jumps = tokio::spawn(jump(self.clockwork.clone(), self.random.random()));
+        let engine = self.open(store).await;
         let moments = self.random.random_range(0..150);
         let milliseconds = if self.random.random_bool(0.5) { self.random.random_range(0..8) } else { 0 };
         let end = async {
@@ -147,14 +136,11 @@ impl<'a> Case<'a> {
                 tokio::time::sleep(PATIENCE).await;
             }
         };
-        let outcome = tokio::select! {
+        tokio::select! {
             biased;
             outcome = async { engine.start(interpret, self.program.clone()).id(RUN).await?.await } => Some(outcome),
             () = end => None,
-        };
-        jumps.abort();
-        self.tally.timers.fetch_add(log.timers() as u64, Ordering::Relaxed);
-        outcome
+        }
     }
 
     /// Runs engines until the run has ended: its journal and outcome.

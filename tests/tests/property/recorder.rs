@@ -1,17 +1,12 @@
 //! A store that records all commits, so that its state after any commit can be rebuilt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::Instant;
 use workflow_runtime::Error;
-use workflow_runtime::store::{
-    Answer, CreateAnswer, Deliver, DeliverAnswer, Failed, First, MemoryStore, Ownership, RunKey, Store, TurnAnswer,
-    Write,
-};
+use workflow_runtime::store::{Answer, Deliver, DeliverAnswer, Failed, MemoryStore, Ownership, Store, Write};
 
 enum Entry {
     /// An engine acquired the right to execute.
@@ -28,38 +23,6 @@ struct Entries {
     entries: Vec<Entry>,
     /// The payloads that the store has accepted.
     taken: BTreeSet<u64>,
-    /// The timers that were recorded while the present engine was open, by run, generation and operation: when, by a
-    /// clock that does not jump, and how long they last.
-    timers: BTreeMap<(RunKey, u64, u64), (Instant, Duration)>,
-    /// The number of timers that have ended while the engine that recorded them was open.
-    ended: usize,
-    /// Whether commits of earlier engines are repeated, at once.
-    rebuilds: bool,
-}
-
-/// A timer may end earlier by this: times are rounded down to milliseconds.
-const ROUNDING: Duration = Duration::from_millis(2);
-impl Entries {
-    /// Checks that the timers which end in a turn have lasted long enough, whatever the time of day was.
-    fn turn(&mut self, run: RunKey, generation: u64, body: &[u8]) {
-        let turn: Value = serde_json::from_slice(body).expect("a turn");
-        for delivery in turn["deliveries"].as_array().into_iter().flatten() {
-            let ended = delivery["event"]["timer"]["op"].as_u64();
-            let ended = ended.filter(|_| !self.rebuilds);
-            if let Some((began, length)) = ended.and_then(|op| self.timers.remove(&(run, generation, op))) {
-                let took = began.elapsed();
-                assert!(took + ROUNDING >= length, "a timer of {length:?} has ended after {took:?}");
-                self.ended += 1;
-            }
-            let at = delivery["at"].as_u64().expect("a time");
-            for command in delivery["commands"].as_array().into_iter().flatten() {
-                let timer = &command["timer"];
-                let (Some(op), Some(until)) = (timer["op"].as_u64(), timer["until"].as_u64()) else { continue };
-                let length = Duration::from_millis(until.saturating_sub(at));
-                self.timers.insert((run, generation, op), (Instant::now(), length));
-            }
-        }
-    }
 }
 
 impl Log {
@@ -75,21 +38,10 @@ impl Log {
         self.recorded().taken.clone()
     }
 
-    /// Forgets the timers of the engine that was open before: the time of day may have jumped while none was open.
-    pub fn reopen(&self) {
-        self.recorded().timers.clear();
-    }
-
-    /// The number of timers whose length was checked.
-    pub fn timers(&self) -> usize {
-        self.recorded().ended
-    }
-
     /// Rebuilds the store after this many entries, without an owner, and its log up to there.
     pub async fn beginning(&self, entries: usize) -> (MemoryStore, Log) {
         let store = MemoryStore::new();
         let begun = Log::default();
-        begun.recorded().rebuilds = true;
         let recorder = Recorder { inner: Arc::new(store.clone()), log: begun.clone() };
         let mut right = None;
         for at in 0..entries {
@@ -107,7 +59,6 @@ impl Log {
             }
         }
         drop(right);
-        begun.recorded().rebuilds = false;
         (store, begun)
     }
 }
@@ -134,19 +85,6 @@ impl Store for Recorder {
             let mut recorded = self.log.recorded();
             recorded.entries.push(Entry::Group(group.to_vec()));
             for (write, outcome) in group.iter().zip(&outcomes) {
-                match (write, outcome) {
-                    (Write::Create(new), Answer::Create(CreateAnswer::Created(key))) => {
-                        if let First::Turn { row, .. } = &new.first {
-                            recorded.turn(*key, 0, &row.body);
-                        }
-                    }
-                    (Write::Turn(turn), Answer::Turn(TurnAnswer::Committed)) => {
-                        if let Some(row) = &turn.row {
-                            recorded.turn(turn.run, turn.generation, &row.body);
-                        }
-                    }
-                    _ => {}
-                }
                 if let (Write::Deliver(Deliver { message, .. }), Answer::Deliver(DeliverAnswer::Committed)) =
                     (write, outcome)
                 {

@@ -1,7 +1,6 @@
 //! Gates at which steps wait, a record of repeated steps, and a simulated clock.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,41 +95,15 @@ pub async fn yields(times: u32) {
     }
 }
 
-/// An environment with tokio's clock, which a test can pause, a time of day that jumps, and seeded randomness.
+/// An environment with tokio's clock, which a test can pause, and seeded randomness.
 pub struct Clockwork {
     begin: tokio::time::Instant,
-    /// How far the time of day is ahead of tokio's clock, in milliseconds.
-    ahead: AtomicI64,
     random: Mutex<StdRng>,
 }
 
 impl Clockwork {
     pub fn new(seed: u64) -> Self {
-        let random = Mutex::new(StdRng::seed_from_u64(seed));
-        Clockwork { begin: tokio::time::Instant::now(), ahead: AtomicI64::new(0), random }
-    }
-
-    /// Sets the time of day, as an administrator does.
-    fn jump(&self, milliseconds: i64) {
-        self.ahead.fetch_add(milliseconds, Ordering::Relaxed);
-    }
-}
-
-/// How often the time of day jumps at most while an engine is open.
-const JUMPS: u32 = 8;
-/// By how many milliseconds. What differs by at most a second is no jump for the engine, but a clock that drifts: no sum of
-/// these does.
-// After a restart a timer lasts longer by what the clock was set back: not by hours, for which no case would wait.
-const JUMP_BY: [i64; 3] = [-2_000, 2_000, 3_600_000];
-
-/// Lets the time of day jump a few times, at moments that the seed determines.
-pub async fn jump(clockwork: Option<std::sync::Arc<Clockwork>>, seed: u64) {
-    let Some(clockwork) = clockwork else { return };
-    let mut random = StdRng::seed_from_u64(seed);
-    for _ in 0..random.random_range(0..JUMPS) {
-        let next = if random.random_bool(0.5) { 15 } else { 2_000 };
-        tokio::time::sleep(Duration::from_millis(random.random_range(0..next))).await;
-        clockwork.jump(JUMP_BY[random.random_range(0..JUMP_BY.len())]);
+        Clockwork { begin: tokio::time::Instant::now(), random: Mutex::new(StdRng::seed_from_u64(seed)) }
     }
 }
 
@@ -139,10 +112,6 @@ const BEGIN: u64 = 1_700_000_000_000;
 
 impl Environment for Clockwork {
     fn now(&self) -> u64 {
-        self.monotonic().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
-    }
-
-    fn monotonic(&self) -> u64 {
         BEGIN + u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
     }
 
