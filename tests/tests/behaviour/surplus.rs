@@ -55,7 +55,7 @@ async fn takes_one(left: usize, works: bool, mut taken: Vec<u32>) -> Result<Vec<
     }
 }
 
-/// Waits for somebody between two hooks.
+/// Suspends itself between two hooks.
 #[workflow]
 async fn asks_between(count: usize) -> Result<Vec<u32>> {
     let mut taken = Vec::new();
