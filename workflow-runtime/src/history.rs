@@ -80,6 +80,10 @@ pub enum RunEventKind {
         operation: u64,
         /// The attempt that failed, from 1.
         attempt: u32,
+        /// The greatest number of attempts that the retries of the call allow; `None` if an earlier version has recorded the
+        /// event.
+        #[serde(default)]
+        attempts_max: Option<u32>,
         /// Its error.
         error: Value,
         /// The earliest time of the next attempt.

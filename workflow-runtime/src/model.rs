@@ -37,6 +37,8 @@ pub use self::stranded::Stranded;
 pub use self::suspended::Suspended;
 pub use self::trace::TracingOptions;
 pub(crate) use self::trace::{Trace, span_id};
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) use self::waiting::Attempt;
 pub use self::waiting::Waiting;
 pub(crate) use self::waiting::error_text;
 pub use self::worker_info::{Catalogue, CatalogueStep, CatalogueWorkflow, DeploymentInfo, WorkerInfo};

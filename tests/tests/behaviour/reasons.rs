@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::process::Command;
-use workflow_runtime::{Code, Engine, Error, Result, Run, Status, Waiting, hook, sleep, step, suspend, workflow};
+use workflow_runtime::{
+    Code, Engine, Error, Result, Run, Status, Waiting, hook, sleep, step, step_info, suspend, workflow,
+};
 
 use crate::support::{Lab, Place, soon};
 
@@ -24,6 +26,15 @@ async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
 #[step(id = "why.charge", retries = 4, backoff = "1h..2h")]
 async fn charge() -> Result<()> {
     Err(Error::new("card declined"))
+}
+
+#[step(id = "why.asks_between", retries = 4, backoff = "1h..2h")]
+async fn asks_between() -> Result<u32> {
+    match step_info().map_or(1, |step| step.attempt) {
+        1 => Err(Error::retry_after(Duration::ZERO)),
+        2 => suspend(&"may I?").label("permission").await,
+        _ => Err(Error::new("still closed")),
+    }
 }
 
 #[step(id = "why.fails", retries = 0)]
@@ -63,6 +74,16 @@ pub(super) async fn executes() -> Result<String> {
 #[workflow(id = "why.retries")]
 async fn retries() -> Result<()> {
     charge().name("visa").await
+}
+
+#[workflow(id = "why.retries_more")]
+async fn retries_more() -> Result<()> {
+    charge().retries(9).await
+}
+
+#[workflow(id = "why.fails_asks_and_fails")]
+async fn fails_asks_and_fails() -> Result<u32> {
+    asks_between().await
 }
 
 #[workflow(id = "why.sleeps")]
@@ -241,7 +262,19 @@ on_each_store! {
     async fn a_step_in_backoff(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(retries, ()).id("run").await.unwrap();
-        place.has_reasons("run", &["retrying step `why.charge` (visa) (attempt 2) at T: card declined"]).await;
+        place.has_reasons("run", &["retrying step `why.charge` (visa) (attempt 2 of 5) at T: card declined"]).await;
+        // The retries of the call, and not those of the attribute.
+        engine.start(retries_more, ()).id("more").await.unwrap();
+        place.has_reasons("more", &["retrying step `why.charge` (attempt 2 of 10) at T: card declined"]).await;
+    }
+
+    async fn an_attempt_that_was_suspended_is_not_one_of_the_retries(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(fails_asks_and_fails, ()).id("run").await.unwrap();
+        place.has_reasons("run", &["step `why.asks_between` is suspended as `permission`"]).await;
+        run.resume(&3).await.unwrap();
+        // The first and the third attempt have failed: three of four retries are left.
+        place.has_reasons("run", &["retrying step `why.asks_between` (attempt 4 of 6) at T: still closed"]).await;
     }
 
     async fn a_sleep(place: Place) {
@@ -299,7 +332,7 @@ on_each_store! {
         assert_eq!(place.sentences(&step).await, not_served);
         engine.shutdown().await.unwrap();
         let engine = place.builder(&lab).queue("why", 1).replay_every_turn().open().await.unwrap();
-        place.has_reasons("run", &["executing step `why.draw` (attempt 1), dispatched at T, by the run ID"]).await;
+        place.has_reasons("run", &["executing step `why.draw` (attempt 1 of 4), dispatched at T, by the run ID"]).await;
         engine.start(queues, "two".into()).id("next").await.unwrap();
         place.has_reasons("next", &["step `why.draw` waits for a free place in the queue `why`"]).await;
         lab.open_gate("one");
@@ -345,7 +378,7 @@ on_each_store! {
         let undo = "executing step `why.undo` (attempt 1), dispatched at T";
         for (id, cause, expected) in [
             ("step", "a failure", "executing step `why.gated` (attempt 1), dispatched at T"),
-            ("queued", "a failure", "executing step `why.draw` (attempt 1), dispatched at T, by the run ID"),
+            ("queued", "a failure", "executing step `why.draw` (attempt 1 of 4), dispatched at T, by the run ID"),
             ("parent", "a cancel", "waiting for the child run ID of the workflow `why.charges`, which is running"),
             ("drops", "a failure", "waiting for the run ID, which is running"),
         ] {

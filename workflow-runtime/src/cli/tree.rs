@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::table::Paint;
 use super::trace;
-use crate::model::{RunInfo, rfc3339};
+use crate::model::{Attempt, RunInfo, rfc3339};
 use crate::steering::text::{safe, shortened};
 use crate::steering::time::{relative, short};
 use crate::timeline::{Axis, Bar, Branch, Call, Collected, Kind, Row, Scale, State, Timeline, milliseconds};
@@ -160,7 +160,8 @@ fn call(row: &Row<'_>, look: Look) -> String {
     if let [call] = row.calls {
         let detail = match (call.state, call.attempts.last()) {
             (State::Retrying, Some(next)) => {
-                format!("attempt {} at {}: {}", next.number, rfc3339::format(time(next.from)), call.detail)
+                let attempt = Attempt(next.number, call.attempts_max);
+                format!("{attempt} at {}: {}", rfc3339::format(time(next.from)), call.detail)
             }
             _ => call.detail.clone(),
         };

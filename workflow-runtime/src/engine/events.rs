@@ -110,7 +110,8 @@ pub(super) fn attempt(
     tracing::warn!(run = %live.id, step, attempt, ?delay, error = ?failure.error, "an attempt failed and is repeated");
     let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     let not_before = engine.clock.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
-    Some(Event::Attempt { op, attempt, error: failure.error, not_before })
+    let attempts_max = Some(attempt.saturating_add(policy.retries - counted).saturating_add(1));
+    Some(Event::Attempt { op, attempt, error: failure.error, not_before, attempts_max })
 }
 
 /// Exponential backoff with full jitter: uniform in 0 to min(max, min * 2^n), as in Marc Brooker's "Exponential Backoff

@@ -379,7 +379,7 @@ mod tests {
         let events = [
             Event::Completed { op: op_then, value: value.clone() },
             Event::Failed { op: op_then, error: value.clone() },
-            Event::Attempt { op: op_then, attempt: 1, error: value.clone(), not_before: 0 },
+            Event::Attempt { op: op_then, attempt: 1, error: value.clone(), not_before: 0, attempts_max: None },
             Event::Suspended { op: op_then, label: "l".into(), payload: value.clone(), type_name: "t".into() },
             Event::Finished { op: op_then, value },
             Event::Timer { op: op_then },

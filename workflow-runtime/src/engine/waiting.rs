@@ -1,7 +1,5 @@
 //! Why a run does not move, from the rows of the store alone: without the definitions of this build.
 
-use std::sync::Arc;
-
 use super::cycle::Cycle;
 use super::inner::Inner;
 use super::messages;
@@ -28,7 +26,12 @@ pub(super) struct Operations {
 
 impl Inner {
     /// The reasons why a run does not move, the one to look at first first.
-    pub(crate) async fn reasons(&self, id: &Arc<str>) -> Result<Vec<Waiting>> {
+    pub(crate) async fn reasons(&self, id: &str) -> Result<Vec<Waiting>> {
+        Ok(self.reasons_and_owner(id).await?.0)
+    }
+
+    /// The same, with the number of the engine that holds the run.
+    pub(crate) async fn reasons_and_owner(&self, id: &str) -> Result<(Vec<Waiting>, u64)> {
         let mut look = 0;
         loop {
             look += 1;
@@ -37,7 +40,7 @@ impl Inner {
             let now = self.row(id).await?.ok_or_else(|| not_found(id))?;
             let same = |row: &RunRow| (row.key, row.generation, row.status, row.fence, row.wake_at, row.inbox_seq);
             if look >= LOOKS || same(&row) == same(&now) {
-                return Ok(reasons);
+                return Ok((reasons, row.fence.owner));
             }
         }
     }
@@ -182,6 +185,7 @@ impl Inner {
 }
 
 fn reason_of_step(op: u64, step: PendingStep, since: u64, attempts_max: Option<u32>, now: u64) -> Waiting {
+    let attempts_max = step.attempts_max.or(attempts_max);
     let PendingStep { step, name, run, attempt, failed, suspended, .. } = step;
     match (suspended, failed) {
         (Some(label), _) => Waiting::Suspended { label, step: Some(step), run, since: Some(time(since)) },
@@ -190,7 +194,7 @@ fn reason_of_step(op: u64, step: PendingStep, since: u64, attempts_max: Option<u
         }
         (None, failed) => {
             let dispatched_at = time(failed.map_or(since, |(_, at)| at.max(since)));
-            Waiting::Executing { step, name, operation: op, attempt, dispatched_at, run }
+            Waiting::Executing { step, name, operation: op, attempt, attempts_max, dispatched_at, run }
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct PendingStep {
     /// The run that executes it, if it has a queue.
     pub run: Option<String>,
     pub attempt: u32,
+    /// The greatest number of attempts, once one has failed.
+    pub attempts_max: Option<u32>,
     /// The error of the last attempt, and when the next one is due.
     pub failed: Option<(String, u64)>,
     /// The label of its suspension.
@@ -156,9 +158,9 @@ impl PendingOperations {
                 let retries = json(args).pointer("/policy/retries").and_then(Value::as_u64);
                 self.attempts_max = retries.and_then(|retries| u32::try_from(retries + 1).ok());
             }
-            Event::Attempt { op, attempt, error, not_before } => {
+            Event::Attempt { op, attempt, error, not_before, attempts_max } => {
                 self.step(*op, |step| {
-                    step.attempt = attempt + 1;
+                    (step.attempt, step.attempts_max) = (attempt + 1, *attempts_max);
                     step.failed = Some((error_text(&json(error)), *not_before));
                 });
             }
@@ -171,6 +173,8 @@ impl PendingOperations {
             Event::Payload { op, .. } => {
                 let resumed = self.step(*op, |step| {
                     step.attempt += 1;
+                    // An attempt that was suspended does not count.
+                    step.attempts_max = step.attempts_max.map(|most| most + 1);
                     (step.suspended, step.failed) = (None, None);
                 });
                 if let Some(pending) = resumed {
@@ -191,6 +195,7 @@ impl PendingOperations {
                     name: name.as_deref().map(str::to_owned),
                     run: run.as_deref().map(str::to_owned),
                     attempt: 1,
+                    attempts_max: None,
                     failed: None,
                     suspended: None,
                     has_rollback: *rollback || self.is_step,

@@ -77,9 +77,10 @@ impl HistoryReader {
                 RunEventKind::RunEnded { operation: *op, end: Ending::Failed { error: value(error)? } }
             }
             Event::Failed { op, error } => RunEventKind::StepFailed { operation: *op, error: value(error)? },
-            Event::Attempt { op, attempt, error, not_before } => RunEventKind::StepRetrying {
+            Event::Attempt { op, attempt, error, not_before, attempts_max } => RunEventKind::StepRetrying {
                 operation: *op,
                 attempt: *attempt,
+                attempts_max: *attempts_max,
                 error: value(error)?,
                 next_at: time(*not_before),
             },

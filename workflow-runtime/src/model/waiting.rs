@@ -95,6 +95,9 @@ pub enum Waiting {
         operation: u64,
         /// The attempt, from 1.
         attempt: u32,
+        /// The greatest number of attempts, where it is recorded: once an attempt has failed, and for a step of a queue.
+        #[serde(default)]
+        attempts_max: Option<u32>,
         /// When the attempt was dispatched, or made due, as recorded in the journal; after a crash it was dispatched again
         /// since.
         #[serde(with = "rfc3339")]
@@ -112,7 +115,7 @@ pub enum Waiting {
         operation: u64,
         /// The next attempt, from 1.
         attempt: u32,
-        /// The greatest number of attempts, where it is recorded.
+        /// The greatest number of attempts; `None` if an earlier version has recorded the failed attempt.
         attempts_max: Option<u32>,
         /// The error of the last attempt.
         error: String,
@@ -216,6 +219,18 @@ pub enum Waiting {
 }
 
 impl Waiting {
+    /// Whether it is a step that is executed, and not by a run of its own.
+    #[cfg(feature = "web")]
+    pub(crate) fn is_executed_here(&self) -> bool {
+        match self {
+            Waiting::Executing { run, .. } => run.is_none(),
+            Waiting::BeforeRollback { waits_for, .. } | Waiting::RollingBack { waits_for, .. } => {
+                waits_for.is_executed_here()
+            }
+            _ => false,
+        }
+    }
+
     /// Orders the reasons of a run: the one that a person should look at first has the lowest number.
     pub(crate) fn rank(&self) -> u8 {
         match self {
@@ -247,6 +262,18 @@ impl fmt::Display for Call<'_> {
         match name {
             Some(name) => write!(f, "step `{}` ({})", excerpt(step), excerpt(name)),
             None => write!(f, "step `{}`", excerpt(step)),
+        }
+    }
+}
+
+/// An attempt in a sentence: its number, and the greatest number of attempts if it is known.
+pub(crate) struct Attempt(pub u32, pub Option<u32>);
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attempt(attempt, Some(most)) => write!(f, "attempt {attempt} of {most}"),
+            Attempt(attempt, None) => write!(f, "attempt {attempt}"),
         }
     }
 }
@@ -297,17 +324,14 @@ impl fmt::Display for Waiting {
             Waiting::NotBegun => f.write_str("created, and not started yet"),
             Waiting::Delayed { until } => write!(f, "not begun: it begins at {}", shown(*until)),
             Waiting::Due => f.write_str("due: a worker has yet to take its next turn"),
-            Waiting::Executing { step, name, attempt, dispatched_at, run, .. } => {
-                let (call, at) = (Call(step, name), shown(*dispatched_at));
-                write!(f, "executing {call} (attempt {attempt}), dispatched at {at}")?;
+            Waiting::Executing { step, name, attempt, attempts_max, dispatched_at, run, .. } => {
+                let (call, attempt, at) = (Call(step, name), Attempt(*attempt, *attempts_max), shown(*dispatched_at));
+                write!(f, "executing {call} ({attempt}), dispatched at {at}")?;
                 executed_by(f, run)
             }
             Waiting::Retrying { step, name, attempt, attempts_max, error, next_at, run, .. } => {
-                let (call, at) = (Call(step, name), shown(*next_at));
-                match attempts_max {
-                    Some(most) => write!(f, "retrying {call} (attempt {attempt} of {most}) at {at}")?,
-                    None => write!(f, "retrying {call} (attempt {attempt}) at {at}")?,
-                }
+                let (call, attempt, at) = (Call(step, name), Attempt(*attempt, *attempts_max), shown(*next_at));
+                write!(f, "retrying {call} ({attempt}) at {at}")?;
                 executed_by(f, run)?;
                 write!(f, ": {}", excerpt(error))
             }

@@ -151,7 +151,7 @@ impl Core {
             Event::Payload { op, value } if self.shared.resumed(*op, value) => None,
             Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
             Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,
-            Event::Attempt { op, attempt, error, not_before } => {
+            Event::Attempt { op, attempt, error, not_before, .. } => {
                 self.shared.attempt_failed(*op, *attempt, error, *not_before)?;
                 None
             }

@@ -85,6 +85,9 @@ pub(crate) enum Event {
         error: Payload,
         /// The next attempt's earliest time, in milliseconds since 1970.
         not_before: u64,
+        /// The greatest number of attempts that the policy of the call allows. Rows of earlier builds do not have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempts_max: Option<u32>,
     },
     /// An attempt of a step has suspended itself: the next one waits for a payload.
     Suspended { op: u64, label: Box<str>, payload: Payload, type_name: Box<str> },

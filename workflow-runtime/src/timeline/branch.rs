@@ -88,7 +88,7 @@ pub(crate) enum Call {
     Run,
 }
 
-/// An attempt that has ended, or goes on.
+/// An attempt, which may not have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     /// From 1.
@@ -121,6 +121,8 @@ pub(crate) struct Branch {
     pub spans: Vec<Span>,
     /// The attempts of a step; the earlier ones of very many are left out.
     pub attempts: Vec<Attempt>,
+    /// The greatest number of attempts, once one has failed.
+    pub attempts_max: Option<u32>,
     pub children: Vec<Branch>,
     /// How many calls of the child are not among `children`.
     pub more: u64,
@@ -150,6 +152,7 @@ impl Branch {
             events: (0, None),
             spans: vec![Span { kind, from: began, to: None }],
             attempts,
+            attempts_max: None,
             children: Vec::new(),
             more: 0,
         }

@@ -250,7 +250,7 @@ impl<'a, E: Excerpts> Collector<'a, E> {
 
     fn progress(&mut self, kind: &RunEventKind, at: u64) {
         match kind {
-            RunEventKind::StepRetrying { operation, attempt, error, next_at } => {
+            RunEventKind::StepRetrying { operation, attempt, attempts_max, error, next_at } => {
                 let next = milliseconds(*next_at).max(at);
                 self.change(*operation, |branch, excerpts| {
                     let error = excerpts.error(error);
@@ -258,7 +258,7 @@ impl<'a, E: Excerpts> Collector<'a, E> {
                     branch.fail(at, Kind::Failed, error);
                     branch.push(Kind::Retry, at, Some(next));
                     branch.attempt(attempt + 1, next);
-                    branch.state = State::Retrying;
+                    (branch.state, branch.attempts_max) = (State::Retrying, *attempts_max);
                 });
             }
             RunEventKind::StepSuspended { operation, label, .. } => self.change(*operation, |branch, _| {
@@ -270,6 +270,8 @@ impl<'a, E: Excerpts> Collector<'a, E> {
                 branch.close(at);
                 let number = branch.attempts.last().map_or(1, |attempt| attempt.number + 1);
                 branch.attempt(number, at);
+                // An attempt that was suspended does not count.
+                branch.attempts_max = branch.attempts_max.map(|most| most + 1);
                 (branch.state, branch.detail) = (State::Active, String::new());
             }),
             RunEventKind::StepCompleted { operation, output } => self.end(*operation, at, |branch, excerpts| {

@@ -53,7 +53,8 @@ fn completed(operation: u64) -> RunEventKind {
 }
 
 fn retrying(operation: u64, attempt: u32, next: u64) -> RunEventKind {
-    RunEventKind::StepRetrying { operation, attempt, error: json!(format!("error {attempt}")), next_at: time(next) }
+    let error = json!(format!("error {attempt}"));
+    RunEventKind::StepRetrying { operation, attempt, attempts_max: Some(4), error, next_at: time(next) }
 }
 
 fn ended() -> RunEventKind {
@@ -122,7 +123,7 @@ fn an_open_wait_ends_at_the_present_or_at_its_deadline() {
     assert_eq!(collected.calls[0].call, Call::Suspend { label: "question".into() });
     let none = BTreeSet::new();
     let timeline = lay_out(&collected, look(50_000, &none));
-    let now = timeline.axis.now.expect("the run goes on");
+    let now = timeline.axis.now.expect("the run has not ended");
     let [hook, sleep] = [0, 1].map(|row| timeline.rows[row].lanes[0][0]);
     assert_eq!((hook.kind, hook.x + hook.width, hook.is_open), (Kind::Person, now, true));
     assert_eq!((sleep.kind, sleep.x + sleep.width, sleep.is_open), (Kind::Timer, 10_000, true));
@@ -275,7 +276,7 @@ fn a_step_of_a_queue_waits_until_its_run_begins() {
     assert_eq!(depths, [0, 1]);
 }
 
-/// Random histories: each of some operations begins, and may go on in any way.
+/// Random histories: each of some operations begins, and may continue in any way.
 fn random(seed: u64) -> (Vec<RunEvent>, u64) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut below = move |most: u64| {

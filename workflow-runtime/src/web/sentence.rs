@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 use super::icons::Icon;
 use super::query::link;
 use super::time::{age, ahead, at, until};
-use crate::model::{RunInfo, Status, Waiting};
+use crate::model::{Attempt, RunInfo, Status, Waiting};
 use crate::steering::text::{safe, shortened};
 
 const ERROR_CHARACTERS: usize = 300;
@@ -40,7 +40,8 @@ fn of_reason(waiting: &Waiting) -> Option<Icon> {
 /// The attempt that a reason names: `4 of 10`.
 pub(super) fn attempt(waiting: &Waiting) -> Option<String> {
     match waiting {
-        Waiting::Retrying { attempt, attempts_max: Some(most), .. } => Some(format!("{attempt} of {most}")),
+        Waiting::Retrying { attempt, attempts_max: Some(most), .. }
+        | Waiting::Executing { attempt, attempts_max: Some(most), .. } => Some(format!("{attempt} of {most}")),
         Waiting::Retrying { attempt, .. } | Waiting::Executing { attempt, .. } => Some(attempt.to_string()),
         Waiting::BeforeRollback { waits_for, .. } | Waiting::RollingBack { waits_for, .. } => self::attempt(waits_for),
         _ => None,
@@ -126,8 +127,9 @@ pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
             Waiting::NotBegun => "Created, not started",
             Waiting::Delayed { until: time } => { "Starts at " (until(*time, now)) },
             Waiting::Due => "Ready: a worker takes it up next",
-            Waiting::Executing { step, name, attempt, dispatched_at, .. } => {
-                "Executes " (named(step, name)) @if *attempt > 1 { ", attempt " (attempt) } " since " (at(*dispatched_at, now))
+            Waiting::Executing { step, name, attempt, attempts_max, dispatched_at, .. } => {
+                "Executes " (named(step, name)) @if *attempt > 1 { ", " (Attempt(*attempt, *attempts_max)) }
+                " since " (at(*dispatched_at, now))
             },
             Waiting::Retrying { step, name, next_at, .. } => {
                 "Retries " (named(step, name)) " "

@@ -22,11 +22,16 @@ fn retrying(name: Option<&str>, most: Option<u32>) -> Waiting {
 }
 
 fn executing(run: Option<&str>) -> Waiting {
+    attempting(1, None, run)
+}
+
+fn attempting(attempt: u32, most: Option<u32>, run: Option<&str>) -> Waiting {
     Waiting::Executing {
         step: "charge".into(),
         name: None,
         operation: 2,
-        attempt: 1,
+        attempt,
+        attempts_max: most,
         dispatched_at: noon(),
         run: run.map(str::to_owned),
     }
@@ -78,6 +83,10 @@ fn each() -> Vec<(Waiting, &'static str)> {
         (
             executing(Some("r-2")),
             "executing step `charge` (attempt 1), dispatched at 2026-11-30 12:04:07 UTC, by the run `r-2`",
+        ),
+        (
+            attempting(2, Some(4), None),
+            "executing step `charge` (attempt 2 of 4), dispatched at 2026-11-30 12:04:07 UTC",
         ),
         (retrying(None, None), "retrying step `charge` (attempt 3) at 2026-11-30 12:04:07 UTC: card declined"),
         (

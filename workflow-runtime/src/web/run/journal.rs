@@ -74,7 +74,10 @@ fn tries(call: &Branch, axis: &Axis) -> Markup {
                     } @else if call.state == State::Done {
                         li.try.good { (attempt.number) " ok" }
                     } @else if attempt.from > axis.end() {
-                        li.try.good { (attempt.number) " in " (bars::span(attempt.from - axis.end())) }
+                        li.try.good {
+                            (attempt.number) @if let Some(most) = call.attempts_max { " of " (most) }
+                            " in " (bars::span(attempt.from - axis.end()))
+                        }
                     } @else if attempt.to.is_none() {
                         li.try.good { (attempt.number) " executes" }
                     }

@@ -134,7 +134,7 @@ impl Followed {
         match event {
             Event::Completed { op, value } | Event::Finished { op, value } => self.end(at, *op, How::Returned(value)),
             Event::Failed { op, error } => self.end(at, *op, How::Failed(error)),
-            Event::Attempt { op, attempt, error, not_before } => {
+            Event::Attempt { op, attempt, error, not_before, .. } => {
                 self.part(at, *op, Some(Part::attempt(attempt + 1, *not_before)), How::Failed(error));
             }
             Event::Suspended { op, label, .. } => {
