@@ -131,7 +131,7 @@ impl StepRequest {
         self.attempt - self.suspensions.as_ref().map_or(0, |suspensions| suspensions.attempts)
     }
 
-    /// The run that the user knows as the run of the step.
+    /// The run that called the step, from the point of view of the user.
     fn run<'r>(&'r self, own: &'r Arc<str>) -> &'r Arc<str> {
         self.origin.as_ref().map_or(own, |origin| &origin.run)
     }

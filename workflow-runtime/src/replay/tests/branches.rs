@@ -87,9 +87,9 @@ fn branches_are_polled_in_the_order_of_their_wakes() {
             let ((wake_first, first), (wake_second, second)) = (wait("first"), wait("second"));
             step("go", 1).await?;
             log.add("root");
-            wake_second.send(()).expect("somebody waits");
-            wake_first.send(()).expect("somebody waits");
-            log.add("root goes on");
+            wake_second.send(()).expect("the branch waits");
+            wake_first.send(()).expect("the branch waits");
+            log.add("root continues");
             let (first, second) = join(first, second).await;
             first?;
             second?;
@@ -100,7 +100,7 @@ fn branches_are_polled_in_the_order_of_their_wakes() {
     assert_eq!(commands, [step_command(1, "branch", "second"), step_command(2, "branch", "first")]);
     driven.deliver(completed(2, 1));
     driven.deliver(completed(1, 1));
-    assert_eq!(driven.end(), r#"Completed(["root","root goes on","second","first"])"#);
+    assert_eq!(driven.end(), r#"Completed(["root","root continues","second","first"])"#);
 }
 
 #[test]
@@ -190,11 +190,11 @@ fn a_branch_that_is_woken_twice_is_polled_once() {
                 })
             });
             step("go", 1).await?;
-            send_a.send(()).expect("somebody waits");
-            send_b.send(()).expect("somebody waits");
+            send_a.send(()).expect("the branch waits");
+            send_b.send(()).expect("the branch waits");
             step("go", 2).await?;
             let so_far = log.all();
-            send_c.send(()).expect("somebody waits");
+            send_c.send(()).expect("the branch waits");
             let (a, b, c) = branch.await;
             assert!(a.is_ok() && b.is_ok() && c.is_ok());
             Ok(json(so_far))

@@ -134,7 +134,7 @@ fn a_detached_child_is_not_awaited() {
     assert_eq!(effects.children.len(), 1);
     assert!(effects.children[0].inherited.is_none(), "it begins anew");
     assert_eq!(driven.deliver(completed(1, 1)), []);
-    assert!(driven.effects().given_up.is_empty(), "it goes on");
+    assert!(driven.effects().given_up.is_empty(), "it is not given up");
 }
 
 #[test]

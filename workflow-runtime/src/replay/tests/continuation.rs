@@ -51,7 +51,7 @@ fn a_run_passes_its_state_and_payloads_to_its_next_generation() {
     assert_eq!(driven.end(), "Continued(2)");
     let effects = driven.effects();
     assert!(effects.closed.is_empty(), "the token stays open");
-    let continued = effects.continued.expect("it goes on");
+    let continued = effects.continued.expect("it continues as new");
     assert_eq!(continued.args, json(2));
     let expected = Carried {
         state: Some(json("state")),
@@ -78,7 +78,7 @@ fn payloads_of_a_hook_dropped_before_the_continuation_are_not_passed_on() {
     assert_eq!(driven.deliver(completed(1, 1)), [dropped(0)]);
     let effects = driven.effects();
     assert_eq!(effects.closed.len(), 1);
-    assert!(effects.continued.expect("it goes on").payloads.is_empty());
+    assert!(effects.continued.expect("it continues as new").payloads.is_empty());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_continuation_that_lost_a_race_is_withdrawn() {
             let mut operation = Operation::new(Location::caller()).expect("a run is polled");
             let body: Body = |_| unreachable!("the core begins no generation");
             let definition = Box::leak(Box::new(workflow(WORKFLOW, body)));
-            operation.continue_as_new(definition, &mut Some(json(2)), None).expect("it may go on");
+            operation.continue_as_new(definition, &mut Some(json(2)), None).expect("it may continue");
             operation.stay();
             step("work", 1).await
         })
@@ -217,5 +217,5 @@ fn a_conflict_is_not_passed_to_the_next_generation() {
     driven.deliver(payload(0, "first"));
     driven.deliver(conflict(0, "run-2"));
     driven.deliver(completed(1, 1));
-    assert_eq!(driven.effects().continued.expect("it goes on").payloads, [("a".into(), json("first"))]);
+    assert_eq!(driven.effects().continued.expect("it continues as new").payloads, [("a".into(), json("first"))]);
 }

@@ -1,16 +1,16 @@
 //! Rollbacks of a run.
 
+mod dropped;
+mod runs;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::{join, pending, select};
+use futures_util::future::join;
 
 use super::support::*;
 use crate::error::{Code, Error};
-use crate::replay::{
-    Action, ChildRequest, Command, Delivery, End, Event, Named, Origin, Reopening, Rollback, StepRequest, TurnRecord,
-    owes_rollback,
-};
+use crate::replay::{Action, Delivery, Event, Reopening, Rollback, StepRequest, TurnRecord, owes_rollback};
 
 const TWO: Body = |_| {
     run(async {
@@ -36,7 +36,7 @@ fn the_last_step_is_undone_first() {
     assert_eq!(driven.end(), "");
     assert!(driven.shared().is_unwinding() && driven.shared().is_failing());
     assert_eq!(driven.deliver(completed(3, ())), [step_command(4, "refund", "receipt")]);
-    assert_eq!(unwinds(&driven), "", "it is told once");
+    assert_eq!(unwinds(&driven), "", "it is recorded once");
     assert_eq!(driven.deliver(completed(4, ())), []);
     assert_eq!(driven.end(), r#"Failed("nobody there")"#);
 }
@@ -116,57 +116,6 @@ fn a_step_in_backoff_is_declined() {
 }
 
 #[test]
-fn a_step_called_and_dropped_in_the_last_turn_is_not_undone() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            step("first", 1).await?;
-            let mut charge = undoable("charge", 1, "refund");
-            assert!(futures_util::poll!(&mut charge).is_pending());
-            Err(json("no"))
-        })
-    });
-    driven.actions();
-    assert_eq!(driven.deliver(completed(0, 1)), [undoable_command(1, "charge", 1), dropped(1)]);
-    assert_eq!(driven.actions(), [Action::Dispatch(1), Action::Abort(1)]);
-    assert_eq!(driven.end(), r#"Failed("no")"#);
-}
-
-#[test]
-fn a_rollback_does_not_wait_for_a_step_called_in_the_last_turn() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            undoable("first", 1, "undo first").await?;
-            // The call still exists when the workflow has returned.
-            let charge = Box::leak(Box::new(undoable("charge", 2, "refund")));
-            assert!(futures_util::poll!(charge).is_pending());
-            Err(json("no"))
-        })
-    });
-    driven.actions();
-    let commands = driven.deliver(completed(0, "first"));
-    assert_eq!(commands, [undoable_command(1, "charge", 2), step_command(2, "undo first", "first")]);
-    assert_eq!(driven.actions(), [Action::Abort(1), Action::Dispatch(2)]);
-    driven.deliver(completed(2, ()));
-    assert_eq!(driven.end(), r#"Failed("no")"#);
-}
-
-#[test]
-fn a_run_that_succeeds_does_not_wait_for_children_that_it_has_dropped() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            drop(select(child(child_request("tests::child", 7)), sleep_until(2_000)).await);
-            drop(select(undoable("charge", 1, "refund"), sleep_until(3_000)).await);
-            Ok(json("over"))
-        })
-    });
-    driven.deliver(due(1));
-    assert_eq!(driven.deliver(due(3)), [dropped(2)]);
-    assert_eq!(driven.deliver(completed(2, "receipt")), [step_command(4, "refund", "receipt")]);
-    driven.deliver(completed(4, ()));
-    assert_eq!(driven.end(), r#"Completed("over")"#);
-}
-
-#[test]
 fn destructors_have_no_effect_when_rollbacks_begin() {
     struct Asks;
     impl Drop for Asks {
@@ -230,72 +179,6 @@ fn operations_without_rollbacks_are_stopped_before_the_rollbacks() {
 }
 
 #[test]
-fn a_dropped_step_that_succeeds_is_undone_when_the_run_succeeds() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            drop(select(undoable("charge", 1, "refund"), sleep_until(2_000)).await);
-            step("tell", 3).await
-        })
-    });
-    driven.actions();
-    // The step is not stopped, because it may already have taken effect.
-    assert_eq!(driven.deliver(due(1)), [dropped(0), step_command(2, "tell", 3)]);
-    assert_eq!(driven.actions(), [Action::Dispatch(2)]);
-    assert!(driven.shared().can_be_undone(0));
-    driven.deliver(completed(0, "receipt"));
-    assert_eq!(driven.deliver(completed(2, "told")), [step_command(3, "refund", "receipt")]);
-    assert_eq!(unwinds(&driven), r#"Completed("told")"#);
-    assert!(driven.shared().is_unwinding() && !driven.shared().is_failing());
-    driven.deliver(completed(3, ()));
-    assert_eq!(driven.end(), r#"Completed("told")"#);
-}
-
-#[test]
-fn a_run_waits_for_a_dropped_step_before_it_succeeds() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            drop(select(undoable("charge", 1, "refund"), sleep_until(2_000)).await);
-            Ok(json("over"))
-        })
-    });
-    driven.actions();
-    assert_eq!(driven.deliver(due(1)), [dropped(0)]);
-    assert_eq!((driven.end(), unwinds(&driven)), (String::new(), r#"Completed("over")"#.to_owned()));
-    assert_eq!(driven.actions(), [], "its attempt goes on");
-    driven.deliver(failed(0, "no money"));
-    assert_eq!(driven.end(), r#"Completed("over")"#);
-}
-
-#[test]
-fn a_dropped_step_is_not_attempted_again_after_the_run_has_succeeded() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            drop(select(undoable("charge", 1, "refund"), sleep_until(2_000)).await);
-            Ok(json("over"))
-        })
-    });
-    driven.deliver(attempt_failed(0, 1, 9_000));
-    driven.actions();
-    assert_eq!(driven.deliver(due(1)), [dropped(0)]);
-    assert_eq!(driven.actions(), [Action::GiveUp(0)]);
-}
-
-#[test]
-fn a_step_dropped_with_its_result_is_undone() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            let mut charge = undoable("charge", 1, "refund");
-            assert!(futures_util::poll!(&mut charge).is_pending());
-            sleep_until(2_000).await;
-            drop(charge);
-            Ok(json("over"))
-        })
-    });
-    driven.deliver(completed(0, "receipt"));
-    assert_eq!(driven.deliver(due(1)), [step_command(2, "refund", "receipt")]);
-}
-
-#[test]
 fn a_failed_rollback_is_added_to_the_error_and_the_others_continue() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
@@ -339,132 +222,12 @@ fn a_rollback_that_cannot_read_its_result_makes_the_run_stuck() {
 }
 
 #[test]
-fn children_of_a_failing_run_end_before_its_rollbacks() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            undoable("charge", 1, "refund").await?;
-            drop(spawn(child(child_request("tests::child", 7))));
-            drop(spawn(child(ChildRequest { abandoned: true, ..child_request("tests::child", 7) })));
-            step("tell", 3).await
-        })
-    });
-    driven.deliver(completed(0, "receipt"));
-    driven.effects();
-    assert_eq!(driven.deliver(failed(1, "no")), []);
-    let effects = driven.effects();
-    assert_eq!(effects.stopped, [driven.shared().child_id(2).into()]);
-    assert!(effects.given_up.is_empty(), "the other one goes on");
-    let end = End::Cancelled("its parent has failed".into());
-    assert_eq!(driven.deliver(ended(2, end)), [step_command(4, "refund", "receipt")]);
-    driven.deliver(completed(4, ()));
-    assert_eq!(driven.end(), r#"Failed("no")"#);
-}
-
-#[test]
-fn a_failing_run_waits_for_children_that_it_has_dropped_before() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            drop(select(child(child_request("tests::child", 7)), sleep_until(2_000)).await);
-            step("tell", 3).await
-        })
-    });
-    driven.deliver(due(1));
-    let id = driven.shared().child_id(0).to_string();
-    assert_eq!(driven.deliver(failed(2, "no")), [Command::Watch { op: 3, run: id.into() }]);
-    assert_eq!(driven.end(), "");
-    driven.deliver(ended(3, End::Cancelled("dropped".into())));
-    assert_eq!(driven.end(), r#"Failed("no")"#);
-}
-
-#[test]
-fn a_failing_run_waits_for_a_child_with_a_chosen_id_by_its_id() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            let named = Some(Named { id: "child-1".into(), token: 0 });
-            drop(spawn(child(ChildRequest { named, ..child_request("tests::child", 7) })));
-            step("tell", 3).await
-        })
-    });
-    driven.effects();
-    assert_eq!(driven.deliver(failed(0, "no")), [watch_command(2, "child-1")]);
-    let effects = driven.effects();
-    assert_eq!(effects.stopped.len(), 1);
-    assert!(effects.stopped[0].token.is_some(), "one that this run has not started is not cancelled");
-    assert_eq!(effects.unwatched, [(1, Arc::from("child-1"))]);
-    driven.deliver(ended(2, End::Completed(json(1))));
-    assert_eq!(driven.end(), r#"Failed("no")"#);
-}
-
-#[test]
-fn a_step_of_a_queue_is_stopped_and_its_result_is_undone() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            let rollback = Some(undone_by("erase"));
-            let draw = call(StepRequest { rollback, place: queue(), ..step_request("queued", 7) });
-            drop(spawn(draw));
-            step("tell", 3).await
-        })
-    });
-    driven.effects();
-    assert_eq!(driven.deliver(failed(0, "no")), []);
-    assert_eq!(driven.effects().stopped, [driven.shared().child_id(1).into()]);
-    assert_eq!(driven.deliver(ended(1, End::Completed(json("drawn")))), [step_command(2, "erase", "drawn")]);
-}
-
-#[test]
-fn a_step_executed_for_another_run_returns_its_result_to_that_run() {
-    let body: Body = |_| {
-        run(async {
-            let origin = Origin { run: "caller".into(), key: "caller/0/0/3".into(), undoable: true, place: (0, 3) };
-            call(StepRequest { origin: Some(origin), ..step_request("charge", 1) }).await
-        })
-    };
-    let mut driven = Driven::start(body);
-    driven.deliver(cancel("its caller has failed"));
-    assert_eq!(driven.end(), "", "it may have done what it does");
-    driven.deliver(completed(0, "receipt"));
-    assert_eq!(driven.end(), r#"Completed("receipt")"#);
-    let mut driven = Driven::start(body);
-    driven.deliver(cancel("its caller has failed"));
-    driven.deliver(failed(0, "given up"));
-    assert_eq!(driven.end(), r#"Cancelled("its caller has failed")"#);
-}
-
-#[test]
 fn a_suspended_step_is_not_undone() {
     let mut driven = Driven::start(TWO);
     driven.deliver(suspended(0, "boss", 1));
     driven.effects();
     driven.deliver(cancel("it is late"));
     assert_eq!(driven.end(), r#"Cancelled("it is late")"#);
-}
-
-#[test]
-fn a_continuing_run_undoes_dropped_steps_and_keeps_its_hooks() {
-    let mut driven = Driven::start(|_| {
-        run(async {
-            drop(spawn(async {
-                let mut hook = open("a");
-                hook.next().await;
-                pending::<()>().await;
-            }));
-            drop(select(undoable("charge", 1, "refund"), sleep_until(2_000)).await);
-            shared().continue_as_new(json(2), None);
-            pending().await
-        })
-    });
-    driven.deliver(payload(2, "first"));
-    driven.deliver(payload(2, "second"));
-    driven.effects();
-    assert_eq!(driven.deliver(due(1)), [dropped(0)]);
-    assert_eq!((driven.end(), unwinds(&driven)), (String::new(), "Continued(2)".to_owned()));
-    assert!(driven.shared().is_continuing());
-    assert_eq!(driven.deliver(completed(0, "receipt")), [step_command(3, "refund", "receipt")]);
-    driven.deliver(completed(3, ()));
-    assert_eq!(driven.end(), "Continued(2)");
-    let effects = driven.effects();
-    assert!(effects.closed.is_empty());
-    assert_eq!(effects.continued.expect("it goes on").payloads, [("a".into(), json("second"))]);
 }
 
 #[test]

@@ -285,7 +285,7 @@ fn awaiting_a_foreign_future_is_an_error() {
     });
     let error = driven.refuse(completed(0, "receipt"));
     assert_eq!(error.code(), Code::ForeignFuture);
-    assert!(format!("{error:?}").contains("steps.rs"), "it tells the last operation: {error:?}");
+    assert!(format!("{error:?}").contains("steps.rs"), "it names the last operation: {error:?}");
 }
 
 thread_local! {

@@ -228,7 +228,7 @@ fn the_next_generation_receives_untaken_payloads_and_late_messages() {
     driven.deliver(payload(0, 2));
     driven.deliver(completed(1, 1));
     assert_eq!(driven.end(), r#"Continued("again")"#);
-    let continued = driven.effects().continued.expect("it goes on");
+    let continued = driven.effects().continued.expect("it continues as new");
     assert!(matches!(&driven.last().end, Some(End::Continued(args)) if *args == continued.args));
     assert_eq!(continued.carried.surplus, BTreeMap::from([("a".into(), vec![json(2)])]));
     let [forward] = &continued.forwards[..] else { panic!("one hook was dropped") };
@@ -264,7 +264,7 @@ fn a_surplus_passes_through_several_generations() {
         },
         setting,
     );
-    let continued = driven.effects().continued.expect("it goes on");
+    let continued = driven.effects().continued.expect("it continues as new");
     assert_eq!(continued.carried.surplus, BTreeMap::from([("a".into(), vec![json(2)])]));
 }
 

@@ -36,7 +36,7 @@ fn dropping_the_wait_for_a_run_removes_its_watch() {
     assert_eq!(driven.deliver(due(1)), [dropped(0), step_command(2, "end", 1)]);
     let effects = driven.effects();
     assert_eq!(effects.unwatched, [(0, Arc::from("run-2"))]);
-    assert!(effects.given_up.is_empty(), "it goes on");
+    assert!(effects.given_up.is_empty(), "it is not given up");
 }
 
 #[test]
