@@ -69,7 +69,7 @@ mod yield_execution;
 
 use std::ops::Deref;
 
-pub(crate) use self::ambient::ambient;
+pub(crate) use self::ambient::{ambient, given_or_ambient};
 pub use self::builder::Builder;
 pub use self::client::Client;
 pub(crate) use self::history::Next;

@@ -52,6 +52,15 @@ pub(crate) async fn ambient() -> Result<Client> {
     }
 }
 
+/// The engine that a handle was made by, else the ambient one.
+pub(crate) async fn given_or_ambient(given: &Option<Client>) -> Result<Client> {
+    match given {
+        Some(engine) => Ok(engine.clone()),
+        // Boxed, since opening an engine is a large future and most handles have an engine.
+        None => Box::pin(ambient()).await,
+    }
+}
+
 impl Client {
     /// Makes this the client behind the free functions, such as [`start`](crate::start).
     ///

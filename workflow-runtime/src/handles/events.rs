@@ -66,10 +66,7 @@ async fn begin(
     from: Option<i64>,
     waits: bool,
 ) -> Result<BoxStream<'static, Result<RunEvent>>> {
-    let engine = match engine {
-        Some(engine) => engine,
-        None => engine::ambient().await?,
-    };
+    let engine = engine::given_or_ambient(&engine).await?;
     let length = match from {
         Some(from) if from < 0 => {
             let mut place = engine.inner().history(&run).await?;

@@ -95,10 +95,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Fork { engine, run, event, id, input, undo_inherited, deployment, unchecked } = self;
-            let engine = match engine {
-                Some(engine) => engine,
-                None => engine::ambient().await?,
-            };
+            let engine = engine::given_or_ambient(&engine).await?;
             let source: &Arc<str> = run.shared_id();
             let at = At { event, id, input: input.transpose()?, undo_inherited, deployment, unchecked };
             let id = engine.inner().fork(source, at).await?;

@@ -92,15 +92,12 @@ impl IntoFuture for ResumeHook {
     type Output = Result<()>;
     type IntoFuture = BoxFuture<'static, Result<()>>;
 
-    fn into_future(mut self) -> Self::IntoFuture {
+    fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             if !self.is_ours {
                 names::check_own(TOKEN, &self.payload.token)?;
             }
-            let engine = match self.engine.take() {
-                Some(engine) => engine,
-                None => engine::ambient().await?,
-            };
+            let engine = engine::given_or_ambient(&self.engine).await?;
             engine.inner().resume_hook(self.payload).await
         })
     }

@@ -71,10 +71,7 @@ impl IntoFuture for Resume {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Resume { engine, run, which, data } = self;
-            let engine = match engine {
-                Some(engine) => engine,
-                None => engine::ambient().await?,
-            };
+            let engine = engine::given_or_ambient(&engine).await?;
             engine.inner().resume(&run, which, data?).await
         })
     }

@@ -82,10 +82,7 @@ impl<T, E> Run<T, E> {
     }
 
     pub(crate) async fn engine(&self) -> Result<Client> {
-        match &self.engine {
-            Some(engine) => Ok(engine.clone()),
-            None => engine::ambient().await,
-        }
+        engine::given_or_ambient(&self.engine).await
     }
 
     /// Whether the run exists.

@@ -241,10 +241,7 @@ impl Runs {
     }
 
     pub(super) async fn engine(&self) -> Result<Client> {
-        match &self.engine {
-            Some(engine) => Ok(engine.clone()),
-            None => engine::ambient().await,
-        }
+        engine::given_or_ambient(&self.engine).await
     }
 
     async fn page(&self) -> Result<Page> {

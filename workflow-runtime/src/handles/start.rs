@@ -113,7 +113,7 @@ impl<W: Workflow> IntoFuture for CreateRun<W> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let engine = opened(self.engine).await?;
+            let engine = engine::given_or_ambient(&self.engine).await?;
             let id = engine.inner().create_for_later(W::DEFINITION, self.id).await?;
             Ok(CreatedRun { engine, id, workflow: PhantomData })
         })
@@ -161,13 +161,6 @@ impl<W> Clone for CreatedRun<W> {
 impl<W> fmt::Debug for CreatedRun<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedRun").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-async fn opened(engine: Option<Client>) -> Result<Client> {
-    match engine {
-        Some(engine) => Ok(engine),
-        None => Box::pin(engine::ambient()).await,
     }
 }
 
@@ -412,7 +405,7 @@ async fn begin(
     asked: Result<Asked>,
 ) -> Result<(Client, Arc<str>)> {
     let (definition, args, asked) = (definition?, args?, asked?);
-    let engine = opened(engine).await?;
+    let engine = engine::given_or_ambient(&engine).await?;
     let id = match created {
         Some(id) => Box::pin(engine.inner().begin(definition, &id, args, asked)).await.map(|()| id)?,
         None => engine.inner().create(definition, args, asked).await?,

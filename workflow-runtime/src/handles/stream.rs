@@ -74,10 +74,7 @@ struct Source {
 
 impl Source {
     async fn engine(&self) -> Result<Client> {
-        match &self.engine {
-            Some(engine) => Ok(engine.clone()),
-            None => engine::ambient().await,
-        }
+        engine::given_or_ambient(&self.engine).await
     }
 }
 
