@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::error::{Code, Error};
 use crate::model::Status;
+use crate::steering::errors;
 
 /// How a command ended. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,18 +42,11 @@ impl Exit {
     /// The exit code of an error.
     pub fn of(error: &Error) -> Exit {
         match error.code() {
-            Code::RunNotFound | Code::HookNotFound | Code::DeploymentNotFound => Exit::NotFound,
+            code if errors::is_missing(code) => Exit::NotFound,
+            code if errors::is_refusal(code) => Exit::Refused,
             Code::Timeout => Exit::Timeout,
             Code::InvalidUrl | Code::InvalidName | Code::InvalidCursor | Code::InvalidArguments => Exit::Usage,
-            Code::NotRepairable
-            | Code::NotEnded
-            | Code::NotSuspended
-            | Code::AlreadyResumed
-            | Code::HookDisposed
-            | Code::HookFinished
-            | Code::KeyReused
-            | Code::RunExists
-            | Code::CannotYield => Exit::Refused,
+            Code::CannotYield => Exit::Refused,
             _ => Exit::Error,
         }
     }

@@ -6,6 +6,7 @@ use maud::html;
 
 use super::document;
 use crate::error::{Code, Error};
+use crate::steering::errors;
 
 /// Why a page cannot be shown, or an action was not done.
 #[derive(Debug)]
@@ -37,23 +38,15 @@ impl WebError {
 impl From<Error> for WebError {
     fn from(error: Error) -> Self {
         let status = match error.code() {
-            Code::RunNotFound | Code::HookNotFound | Code::DeploymentNotFound => StatusCode::NOT_FOUND,
+            code if errors::is_missing(code) => StatusCode::NOT_FOUND,
+            code if errors::is_refusal(code) => StatusCode::CONFLICT,
             Code::Payload
             | Code::PayloadTooLarge
             | Code::InvalidArguments
             | Code::InvalidName
             | Code::InvalidCursor
             | Code::Limit => StatusCode::UNPROCESSABLE_ENTITY,
-            Code::NotRepairable
-            | Code::NotEnded
-            | Code::NotSuspended
-            | Code::AlreadyResumed
-            | Code::HookDisposed
-            | Code::HookFinished
-            | Code::KeyReused
-            | Code::RunExists
-            | Code::EventsRemoved
-            | Code::NotRegistered => StatusCode::CONFLICT,
+            Code::EventsRemoved | Code::NotRegistered => StatusCode::CONFLICT,
             _ => {
                 tracing::error!(?error, "a page could not be shown");
                 StatusCode::SERVICE_UNAVAILABLE
