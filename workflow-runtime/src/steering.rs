@@ -1,4 +1,5 @@
-//! What the command line and the web page have in common: actions on runs, the errors of runs, times and texts for people.
+//! What the command line and the web page have in common: actions on runs, the errors of runs and what
+//! helps, times and texts for people.
 
 #![cfg_attr(
     not(all(feature = "cli", feature = "web")),
@@ -7,6 +8,9 @@
 
 pub(crate) mod bulk;
 pub(crate) mod errors;
+pub(crate) mod fits;
+#[cfg(feature = "cli")]
+pub(crate) mod payloads;
 pub(crate) mod text;
 pub(crate) mod time;
 

@@ -9,6 +9,7 @@ mod nested;
 mod pages;
 mod refused;
 mod run;
+mod steering;
 mod support;
 mod tour;
 mod world;

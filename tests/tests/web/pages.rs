@@ -101,12 +101,14 @@ case! {
         assert!(all(&engine).await.iter().all(|(_, status)| *status != Status::Cancelled), "it was a dry run");
         // Runs that are created after the look do not belong to it.
         let before = plan.split("name=\"before\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a time");
-        let later = engine.start(naps, ()).id("later").attribute("shop", "ulm").await.expect("it is started");
+        let before = before.parse::<u128>().expect("a time");
         let millis = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        soon(async { while millis(std::time::SystemTime::now()) <= before { tokio::task::yield_now().await } }).await;
+        let later = engine.start(naps, ()).id("later").attribute("shop", "ulm").await.expect("it is started");
         let created = millis(later.info().await.unwrap().created_at);
+        assert!(created >= before);
         let done = post(to, "/act", &format!("all=1&attribute=shop%3Dulm&do=cancel&before={before}")).await;
         assert!(done.body.contains("60 cancel requested"), "{}", done.body);
-        assert!(created >= before.parse().unwrap());
         is(&engine, "nap-0", Status::Cancelled).await;
         is(&engine, "later", Status::Suspended).await;
         // Deleting all that match needs their number.
@@ -240,6 +242,13 @@ case! {
         let to = serve(web::router(&engine).access(|_| true).into()).await;
         let page = get(to, "/run?id=retries").await.body;
         assert!(page.contains("<dt>status</dt><dd>failing</dd>"), "{page}");
+        // The attempt and the greatest number of attempts: in the sentence, beside the call, and in the list.
+        let sentence = page.split("data-live=\"why\"").nth(1).and_then(|rest| rest.split("</p>").next()).expect("a sentence");
+        assert!(sentence.contains("Retries <code>") && sentence.contains(", attempt 2 of 101"), "{sentence}");
+        assert!(page.contains("Failing since <time"), "{page}");
+        assert!(page.contains("<li class=\"try good\">2 of 101 in "), "{page}");
+        let list = get(to, "/runs?view=failing").await.body;
+        assert!(list.contains("c-attempt\">2 of 101</td>"), "{list}");
         let button = page.split("Retry now…").next().and_then(|before| before.rsplit("href=\"").next()).expect("a button");
         assert!(button.starts_with("bulk?do=wake&amp;r=retries") && !page.contains("Wake up…"), "{button} of {page}");
         let plan = get(to, "/bulk?do=wake&r=retries").await.body;

@@ -43,7 +43,7 @@ impl WebDriverCompatibleCommand for DevTools {
 pub struct Dev {
     process: Child,
     store: String,
-    /// The address that is good for one browser.
+    /// The address, which can be opened once.
     enter: String,
     base: String,
 }

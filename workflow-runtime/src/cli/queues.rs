@@ -17,10 +17,11 @@ use crate::model::Status;
 #[derive(Args)]
 pub(super) struct Queues {}
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     shown("queue"),
     shown("waiting"),
     shown("executing"),
+    shown("places"),
     shown("suspended"),
     shown("stuck"),
     shown("workers"),
@@ -32,6 +33,8 @@ const COLUMNS: [Column; 7] = [
 struct Queue {
     steps: BTreeSet<String>,
     workers: BTreeSet<String>,
+    /// How many of its steps they execute at a time.
+    places: usize,
 }
 
 impl Queues {
@@ -47,12 +50,15 @@ impl Queues {
         }
         for worker in client.workers().await?.into_iter().filter(|worker| worker.is_alive) {
             let process = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
-            for queue in worker.queues {
-                queues.entry(queue).or_default().workers.insert(process.clone());
+            for name in worker.queues {
+                let places = worker.queue_concurrency.get(&name).copied().unwrap_or_default();
+                let queue = queues.entry(name).or_default();
+                queue.workers.insert(process.clone());
+                queue.places += places;
             }
         }
         let mut rows = Vec::new();
-        for (id, Queue { steps, workers }) in queues {
+        for (id, Queue { steps, workers, places }) in queues {
             let mut counts = BTreeMap::new();
             if !steps.is_empty() {
                 let runs = steps.iter().fold(client.runs(), |runs, step| runs.workflow(queue_workflow(&id, step)));
@@ -71,13 +77,14 @@ impl Queues {
             let paint = |bad: bool| if bad { Paint::Bad } else { Paint::Plain };
             rows.push(Row {
                 json: json!({
-                    "queue": id, "waiting": waiting, "executing": executing, "suspended": suspended, "stuck": stuck, "workers": workers,
+                    "queue": id, "waiting": waiting, "executing": executing, "places": places, "suspended": suspended, "stuck": stuck, "workers": workers,
                     "steps": steps,
                 }),
                 cells: vec![
                     id.clone().into(),
                     waiting.to_string().into(),
                     executing.to_string().into(),
+                    places.to_string().into(),
                     suspended.to_string().into(),
                     Cell { text: stuck.to_string(), paint: paint(stuck > 0) },
                     Cell { text: served_by, paint: paint(!is_served) },

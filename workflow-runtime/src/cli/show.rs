@@ -12,8 +12,9 @@ use super::report::Outcome;
 use super::table::{Cell, Paint};
 use super::watch;
 use crate::history::{StepOutcome, StepStatus};
-use crate::model::{HookInfo, RunError, RunInfo, Suspended, Waiting, WorkerInfo, causes_text};
+use crate::model::{HookInfo, RunError, RunInfo, Status, Suspended, Waiting, WorkerInfo, causes_text};
 use crate::steering::errors;
+use crate::steering::fits::{self, Fit};
 use crate::steering::text::shortened;
 
 /// Show a run: its status, what it waits for, its last error, its hooks, its children
@@ -48,6 +49,8 @@ struct Summary {
     holder: Option<WorkerInfo>,
     /// The deployment that it is bound to.
     bound_to: Option<String>,
+    /// The deployments that have the code with which it was started, if it is stuck.
+    fits: Option<Vec<Fit>>,
 }
 
 const CHARACTERS: usize = 200;
@@ -80,6 +83,10 @@ async fn summary_of(run: &AnyRun) -> Outcome<Summary> {
         Some(owner) => client.inner().worker(owner).await?,
         None => None,
     };
+    let fits = match row.as_ref().filter(|row| row.status == Status::Stuck) {
+        Some(row) => Some(fits::of(row, &client.deployments().await?)),
+        None => None,
+    };
     let is_open = |step: &StepOutcome| matches!(step.status, StepStatus::Running | StepStatus::Suspended);
     Ok(Summary {
         waiting: run.waiting().await?,
@@ -93,6 +100,7 @@ async fn summary_of(run: &AnyRun) -> Outcome<Summary> {
         children: run.children().await?,
         streams: run.streams().await?,
         holder,
+        fits,
         bound_to: row.and_then(|row| row.required_deployment.as_deref().map(str::to_owned)),
         info,
     })
@@ -117,6 +125,7 @@ impl Summary {
             "streams": self.streams,
             "held_by": self.holder.as_ref().map(json::part),
             "bound_to": self.bound_to,
+            "fits": self.fits.as_ref().map(|fits| fits.iter().map(|fit| &*fit.deployment).collect::<Vec<_>>()),
         });
         if let (Value::Object(document), Value::Object(more)) = (&mut document, more) {
             document.extend(more);
@@ -139,9 +148,10 @@ impl Summary {
             let text = format!("{} ({})", error.text.trim_end(), error.code);
             lines.put("error", Cell { text, paint: Paint::Bad })?;
         }
-        for (name, text) in self.waiting.first().into_iter().flat_map(help) {
+        for (name, text) in self.waiting.first().into_iter().flat_map(fits::remedy) {
             lines.put(name, text.to_owned())?;
         }
+        lines.optional("fits", self.fits.as_deref().map(fits::words))?;
         if let Some(holder) = &self.holder {
             let pid = holder.pid.map(|pid| format!("process {pid} ")).unwrap_or_default();
             let host = holder.host.as_ref().map(|host| format!("on {host}")).unwrap_or_default();
@@ -185,15 +195,6 @@ impl Summary {
         }
         Ok(())
     }
-}
-
-/// What the error of a stuck run says of its place, and of the remedy.
-fn help(waiting: &Waiting) -> Vec<(&'static str, &str)> {
-    let Waiting::Stuck { details, .. } = waiting else { return Vec::new() };
-    let parts = details.lines().filter_map(|line| line.trim_start().split_once(": "));
-    let named =
-        |(name, text)| ["operation", "expected", "found", "help"].into_iter().find(|it| *it == name).zip(Some(text));
-    parts.filter_map(named).collect()
 }
 
 /// A step that has not ended, in one line.

@@ -9,12 +9,13 @@ use super::json;
 use super::output::{Column, Row, hidden, shown};
 use super::report::Outcome;
 use super::table::{Cell, Paint};
+use crate::model::WorkerInfo;
 
 /// List the workers: the processes that execute runs, or are ready to
 #[derive(Args)]
 pub(super) struct Workers {}
 
-const WORKERS: [Column; 7] = [
+const WORKERS: [Column; 9] = [
     shown("process"),
     shown("host"),
     shown("deployment"),
@@ -22,7 +23,17 @@ const WORKERS: [Column; 7] = [
     shown("opened"),
     shown("queues"),
     hidden("kind"),
+    hidden("concurrency"),
+    hidden("blocking_concurrency"),
 ];
+
+/// Its queues, each with the number of its steps that are executed at a time.
+fn queues(worker: &WorkerInfo) -> String {
+    let places =
+        |queue: &String| worker.queue_concurrency.get(queue).map_or_else(String::new, |most| format!(" ({most})"));
+    let queues: Vec<String> = worker.queues.iter().map(|queue| format!("{queue}{}", places(queue))).collect();
+    queues.join(", ")
+}
 
 impl Workers {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
@@ -36,6 +47,7 @@ impl Workers {
                 (true, false, false) => ("ready", Paint::Plain),
             };
             let process = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
+            let queues = queues(&worker);
             Row {
                 json: json::part(&worker),
                 cells: vec![
@@ -44,8 +56,10 @@ impl Workers {
                     worker.deployment.unwrap_or_default().into(),
                     Cell { text: state.into(), paint },
                     output.time(worker.started_at).into(),
-                    worker.queues.join(", ").into(),
+                    queues.into(),
                     worker.kind.into(),
+                    worker.concurrency.map(|steps| steps.to_string()).unwrap_or_default().into(),
+                    worker.blocking_concurrency.map(|steps| steps.to_string()).unwrap_or_default().into(),
                 ],
                 id: process,
             }

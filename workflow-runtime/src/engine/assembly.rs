@@ -23,6 +23,7 @@ use super::parts::outputs::Outputs;
 use super::parts::queues::Queues;
 use super::parts::replay_queue::ReplayQueue;
 use super::parts::right::Right;
+use super::parts::roster::Places;
 use super::parts::signal::Signal;
 use super::parts::telemetry::Metrics;
 use super::parts::timers::Timers;
@@ -50,6 +51,8 @@ impl Builder {
             return Err(Error::coded(Code::Closed, "an engine needs a tokio runtime with time")
                 .help("build the runtime with `enable_time()` or `enable_all()`"));
         }
+        let (steps, blocking_steps) = (self.steps, self.blocking_steps);
+        let places = Places { steps, blocking_steps, queues: self.queues.clone() };
         let queues = Queues::new(self.queues)?;
         if self.settings.executes {
             self.settings.deployment = deployment(&self.settings.deployment)?;
@@ -99,6 +102,7 @@ impl Builder {
             notices: Notify::new(),
             cleaning: Notify::new(),
             queues,
+            places,
             replays: ReplayQueue::default(),
             timers: Timers::default(),
             waiters: Waiters::default(),

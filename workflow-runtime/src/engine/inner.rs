@@ -22,6 +22,7 @@ use super::parts::queues::Queues;
 use super::parts::replay_queue::ReplayQueue;
 use super::parts::resend::Sender;
 use super::parts::right::Right;
+use super::parts::roster::Places;
 use super::parts::signal::Signal;
 use super::parts::telemetry::{Metrics, Telemetry};
 use super::parts::timers::Timers;
@@ -106,6 +107,7 @@ pub(crate) struct Inner {
     pub(super) notices: Notify,
     pub(super) cleaning: Notify,
     pub(super) queues: Queues,
+    pub(super) places: Places,
     pub(super) replays: ReplayQueue,
     pub(super) timers: Timers,
     pub(super) waiters: Waiters,

@@ -101,7 +101,7 @@ impl Inner {
     }
 
     /// The time of the store.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) fn store_time(&self) -> u64 {
         self.clock.now()
     }

@@ -12,7 +12,10 @@ use crate::store::{NewWorker, WorkerRow};
 use crate::text::excerpt;
 
 pub(super) fn info(row: &WorkerRow, serves: Option<&Serves>) -> WorkerInfo {
+    let places = serves.and_then(|serves| serves.places.as_ref());
     WorkerInfo {
+        #[cfg(feature = "web")]
+        owner: row.owner,
         kind: row.kind.to_string(),
         host: row.host.as_ref().map(|host| host.to_string()),
         pid: row.pid,
@@ -22,6 +25,9 @@ pub(super) fn info(row: &WorkerRow, serves: Option<&Serves>) -> WorkerInfo {
         is_draining: row.draining,
         executes: row.executes,
         queues: serves.map(|serves| serves.queues.clone()).unwrap_or_default(),
+        concurrency: places.map(|places| places.steps),
+        blocking_concurrency: places.map(|places| places.blocking_steps),
+        queue_concurrency: places.map(|places| places.queues.clone()).unwrap_or_default(),
         schema: Schema,
     }
 }
@@ -49,6 +55,7 @@ impl Inner {
             workflows: self.workflows.iter().map(|id| (*id).to_owned()).collect(),
             queues: self.queues.names().map(str::to_owned).collect(),
             build: Some(self.refuser.to_string()),
+            places: Some(self.places.clone()),
         };
         let (body, digest) = catalogue::encoded();
         let worker = NewWorker {

@@ -18,6 +18,6 @@ pub struct HookInfo {
     pub schema: Option<serde_json::Value>,
     /// The type of its payloads, as a catalogue names it.
     #[serde(skip)]
-    #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "for forms"))]
+    #[cfg_attr(not(any(feature = "cli", feature = "web")), allow(dead_code, reason = "for forms and checks"))]
     pub(crate) type_name: std::sync::Arc<str>,
 }

@@ -1,5 +1,6 @@
 //! Workers and deployments.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,17 @@ pub struct WorkerInfo {
     pub executes: bool,
     /// The queues that it serves.
     pub queues: Vec<String>,
+    /// How many attempts of async steps it executes at the same time: see [`Builder::concurrency`](crate::Builder::concurrency).
+    /// `None` if it is of a version that does not publish this.
+    pub concurrency: Option<usize>,
+    /// The same for blocking steps: see [`Builder::blocking_concurrency`](crate::Builder::blocking_concurrency).
+    pub blocking_concurrency: Option<usize>,
+    /// How many steps of each queue it executes at the same time: see [`Builder::queue`](crate::Builder::queue).
+    pub queue_concurrency: BTreeMap<String, usize>,
+    /// The number of the engine, by which runs name their owner.
+    #[cfg(feature = "web")]
+    #[serde(skip)]
+    pub(crate) owner: u64,
     pub(crate) schema: Schema,
 }
 

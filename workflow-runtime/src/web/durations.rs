@@ -17,7 +17,7 @@ const RUNS_MAX: usize = 200;
 /// How many workflows are looked at at the same time, and for how long. Those that were not looked at have no durations.
 const READS: usize = 4;
 const TIME_MAX: Duration = Duration::from_millis(500);
-/// How long the durations are good for: this, or so many times as long as they took.
+/// How long the durations are used: this long, or so many times as long as it took to compute them.
 const KEPT: Duration = Duration::from_secs(2);
 const KEPT_TIMES: u32 = 10;
 

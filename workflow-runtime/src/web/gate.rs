@@ -76,7 +76,7 @@ async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
         return refused.into_response();
     }
     if path != PAGE {
-        let help = "open the address that the command has printed; each is good for one browser";
+        let help = "open the address that the command has printed; each address can be opened once";
         return WebError::new(StatusCode::UNAUTHORIZED, "This page is for the one who started it", help)
             .into_response();
     }

@@ -16,6 +16,7 @@ use super::text::{counted, cut_id, number};
 use super::visit::Visit;
 use super::{sentence, time};
 use crate::model::{RunInfo, Status, Waiting, WorkerInfo};
+use crate::steering::fits;
 use crate::steering::text::{safe, shortened};
 
 const KEYS: [(&str, &str); 4] = [("g o", "overview"), ("g r", "runs"), ("g p", "people"), ("/", "find a run")];
@@ -29,7 +30,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     let survey = async { Ok::<_, WebError>(visit.survey().await?) };
     let workers = async { Ok(visit.client.workers().await?) };
     let (survey, workers, ended) = tokio::try_join!(survey, workers, ended(visit))?;
-    let failing = survey.failing_count;
+    let failing = survey.failing_count();
     let people = survey.people();
     let stuck = survey.count(Status::Stuck);
     let body = html! {
@@ -41,10 +42,10 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
         div.cols {
             div {
                 (failing_now(visit, &survey, failing))
-                (stuck_now(&survey, stuck))
+                (stuck_now(visit, &survey, stuck).await?)
                 (by_hour(visit, &ended))
             }
-            div { (waiting(visit, &survey)) (live_workers(visit, &workers)) }
+            div { (waiting(visit, &survey)) (live_workers(visit, &survey, &workers)) }
         }
     };
     Ok(layout::page(visit, Tab::Overview, "Overview", &KEYS, body))
@@ -116,11 +117,20 @@ fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], failing: u64, people
             .count();
         format!("{}{}", number(count as u64), if ended.len() >= ENDED_MAX { "+" } else { "" })
     };
+    let hours = Hours::of(visit, ended);
+    let hour_ago = visit.now - Duration::from_secs(3_600);
+    let long = survey.failing.iter().filter(|info| info.failing_since.is_some_and(|since| since <= hour_ago)).count();
     let oldest = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).map(|row| row.info.created_at).min();
     let waiting = survey.count(Status::Suspended) + survey.count(Status::Pending);
     let tiles: [(Icon, &str, View, String, Markup); 6] = [
-        (Icon::Running, "Running", View::Running, counted(survey.count(Status::Running)), html! {}),
-        (Icon::Failing, "Failing now", View::Failing, counted(failing), html! {}),
+        (Icon::Running, "Running", View::Running, counted(survey.running_count()), html! {}),
+        (
+            Icon::Failing,
+            "Failing now",
+            View::Failing,
+            counted(failing),
+            html! { @if long > 0 { (number(long as u64)) " for over an hour" } },
+        ),
         (Icon::Suspended, "Waiting", View::Waiting, counted(waiting), html! { (number(people)) " for a person" }),
         (
             Icon::Stuck,
@@ -129,8 +139,20 @@ fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], failing: u64, people
             counted(survey.count(Status::Stuck)),
             html! { @if let Some(oldest) = oldest { "oldest " (time::age(oldest, visit.now)) } },
         ),
-        (Icon::Failed, "Failed today", View::FailedToday, count(Status::Failed), html! {}),
-        (Icon::Completed, "Completed today", View::Completed, count(Status::Completed), html! {}),
+        (
+            Icon::Failed,
+            "Failed today",
+            View::FailedToday,
+            count(Status::Failed),
+            hours.trend(|hour| hour.failed, "Runs that have failed in each of the last 24 hours"),
+        ),
+        (
+            Icon::Completed,
+            "Completed today",
+            View::Completed,
+            count(Status::Completed),
+            hours.trend(|hour| hour.completed, "Runs that have completed in each of the last 24 hours"),
+        ),
     ];
     html! {
         ul.stats data-live="stats" {
@@ -193,33 +215,48 @@ fn failing_now(visit: &Visit, survey: &Survey, failing: u64) -> Markup {
     }
 }
 
-fn stuck_now(survey: &Survey, stuck: u64) -> Markup {
-    let rows: Vec<&Row> = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).take(ROWS).collect();
-    html! {
+/// The stuck runs, each with the help of its error and the deployments that have its code.
+async fn stuck_now(visit: &Visit, survey: &Survey, stuck: u64) -> Result<Markup, WebError> {
+    let stuck_rows = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).take(ROWS);
+    let published = visit.catalogues.published(&visit.client).await?;
+    let mut rows: Vec<(&Row, String)> = Vec::new();
+    for row in stuck_rows {
+        let found = visit.client.inner().row(&row.info.id).await?;
+        let fits = found.map(|found| fits::of(&found, published.deployments())).unwrap_or_default();
+        let help = row.reason().and_then(|reason| fits::remedy(reason).into_iter().find(|(name, _)| *name == "help"));
+        let helps = match (fits.is_empty(), help) {
+            (true, Some((_, help))) => help.to_owned(),
+            (true, None) => fits::words(&fits),
+            (false, _) => format!("fits {}", fits::words(&fits)),
+        };
+        rows.push((row, helps));
+    }
+    Ok(html! {
         section data-live="stuck" {
             header {
                 h2 { "Stuck" }
                 @if stuck > 0 {
-                    span.dim.sm { "they go on by themselves once a build that fits is deployed" }
+                    span.dim.sm { "they continue by themselves when a build that fits is deployed" }
                     a.lnk.sm.push href=(link("runs", "view", "stuck")) { "All " (counted(stuck)) }
                 }
             }
             @if rows.is_empty() { p.dim { "No run is stuck" } } @else {
                 table.fix.cards {
-                    colgroup { col.w-run; col; }
-                    thead { tr { th { "Run" } th { "Because" } } }
+                    colgroup { col.w-run; col; col.w-helps; }
+                    thead { tr { th { "Run" } th { "Because" } th { "What helps" } } }
                     tbody {
-                        @for row in rows {
+                        @for (row, helps) in &rows {
                             tr {
                                 td.cut { a.mono href=(link("run", "id", &row.info.id)) title=(safe(&row.info.id)) { (cut_id(&row.info.id)) } }
                                 td.cut.full { @if let Some(Waiting::Stuck { error, .. }) = row.reason() { span title=(safe(error)) { (safe(&shortened(error, ERROR_CHARACTERS))) } } }
+                                td.cut.full.mid data-l="What helps" title=(safe(helps)) { (safe(&shortened(helps, ERROR_CHARACTERS))) }
                             }
                         }
                     }
                 }
             }
         }
-    }
+    })
 }
 
 /// What most runs wait for.
@@ -234,6 +271,8 @@ fn waiting(visit: &Visit, survey: &Survey) -> Markup {
             Waiting::Timer { .. } => ("Timer", "", ""),
             Waiting::Child { .. } => ("Child run", "", ""),
             Waiting::Run { .. } => ("Another run", "", ""),
+            // The run that executes the step is counted, and not the one that has called it, which has the same reason.
+            Waiting::Queued { .. } | Waiting::QueueNotServed { .. } if row.queue().is_none() => continue,
             Waiting::Queued { queue, .. } => ("Queue", queue.as_str(), ""),
             Waiting::QueueNotServed { queue, .. } => ("Queue", queue.as_str(), ", no worker"),
             Waiting::NoWorker { workflow, .. } | Waiting::OtherWorkerExecutes { workflow, .. } => {
@@ -279,17 +318,26 @@ fn waiting(visit: &Visit, survey: &Survey) -> Markup {
     }
 }
 
-fn live_workers(visit: &Visit, workers: &[WorkerInfo]) -> Markup {
+fn live_workers(visit: &Visit, survey: &Survey, workers: &[WorkerInfo]) -> Markup {
     html! {
         section data-live="workers" {
             header { h2 { "Workers" } a.lnk.sm.push href="workers" { "All" } }
             @if workers.is_empty() { p.dim { "No worker is live: start your program" } } @else {
                 table.fix {
-                    colgroup { col; col.w-status; col.w-few; }
-                    thead.sr { tr { th { "Worker" } th { "State" } th { "Opened" } } }
+                    colgroup { col; col.w-meter; }
+                    thead.sr { tr { th { "Worker" } th { "Attempts, or its state" } } }
                     tbody {
                         @for worker in workers.iter().take(ROWS) {
-                            tr { td.cut { (super::workers::name(worker)) } td { (super::workers::state(worker)) } td.num.nw.dim { (time::age(worker.started_at, visit.now)) } }
+                            tr {
+                                td.cut { (super::workers::name(worker)) }
+                                td.num.nw {
+                                    @if worker.is_alive && worker.executes && !worker.is_draining && worker.concurrency.is_some() {
+                                        (super::workers::places(worker, survey))
+                                    } @else {
+                                        (super::workers::state(worker)) span.dim { " " (time::age(worker.started_at, visit.now)) }
+                                    }
+                                }
+                            }
                         }
                     }
                 }
@@ -298,26 +346,65 @@ fn live_workers(visit: &Visit, workers: &[WorkerInfo]) -> Markup {
     }
 }
 
-/// The ends of the last 24 hours, as bars.
-fn by_hour(visit: &Visit, ended: &[RunInfo]) -> Markup {
-    let mut hours = [(0_u64, 0_u64); HOURS];
-    for info in ended {
-        let Some(ago) = info.completed_at.and_then(|at| visit.now.duration_since(at).ok()) else { continue };
-        let hours_ago = usize::try_from(ago.as_secs() / 3_600).unwrap_or(usize::MAX);
-        let place = (HOURS - 1).checked_sub(hours_ago);
-        if let Some((all, failed)) = place.and_then(|place| hours.get_mut(place)) {
-            *all += 1;
-            *failed += u64::from(info.status == Status::Failed);
+/// The runs that have ended in an hour.
+#[derive(Clone, Copy, Default)]
+struct Hour {
+    all: u64,
+    failed: u64,
+    completed: u64,
+}
+
+/// The last 24 hours, the earliest first.
+struct Hours {
+    hours: [Hour; HOURS],
+    /// Whether more runs have ended than were read, so that the earlier hours lack some.
+    is_part: bool,
+}
+
+impl Hours {
+    fn of(visit: &Visit, ended: &[RunInfo]) -> Self {
+        let mut hours = [Hour::default(); HOURS];
+        for info in ended {
+            let Some(ago) = info.completed_at.and_then(|at| visit.now.duration_since(at).ok()) else { continue };
+            let hours_ago = usize::try_from(ago.as_secs() / 3_600).unwrap_or(usize::MAX);
+            let place = (HOURS - 1).checked_sub(hours_ago);
+            if let Some(hour) = place.and_then(|place| hours.get_mut(place)) {
+                hour.all += 1;
+                hour.failed += u64::from(info.status == Status::Failed);
+                hour.completed += u64::from(info.status == Status::Completed);
+            }
+        }
+        Hours { hours, is_part: ended.len() >= ENDED_MAX }
+    }
+
+    /// The number of the last hour, and a line for all hours if they are known.
+    fn trend(&self, count: impl Fn(&Hour) -> u64, label: &str) -> Markup {
+        let counts = self.hours.each_ref().map(count);
+        let most = counts.iter().copied().max().unwrap_or_default().max(1);
+        let point = |(hour, count): (usize, &u64)| format!("{},{}", hour * 10, 22 - count * 20 / most);
+        let points: Vec<String> = counts.iter().enumerate().map(point).collect();
+        html! {
+            (number(counts[HOURS - 1])) " in the last hour"
+            @if !self.is_part && counts.iter().any(|count| *count > 0) {
+                svg.trend viewBox="0 0 230 24" preserveAspectRatio="none" role="img" aria-label=(label) {
+                    polyline points=(points.join(" ")) {}
+                }
+            }
         }
     }
-    let most = hours.iter().map(|(all, _)| *all).max().unwrap_or_default().max(1);
+}
+
+/// The ends of the last 24 hours, as bars.
+fn by_hour(visit: &Visit, ended: &[RunInfo]) -> Markup {
+    let Hours { hours, is_part } = Hours::of(visit, ended);
+    let most = hours.iter().map(|hour| hour.all).max().unwrap_or_default().max(1);
     let height = |count: u64| (count * 100).div_ceil(most);
     html! {
         section data-live="hours" {
-            header { h2 { "Ended, by hour" } span.dim.sm { "blue: all, red: failed; the highest bar is " (number(most)) } }
+            header { h2 { "Ended, by hour" } span.dim.sm { "blue: all, red: failed; the highest bar is " (number(most)) @if is_part { "; only the newest " (number(ENDED_MAX as u64)) " runs" } } }
             svg.hours viewBox="0 0 720 104" preserveAspectRatio="none" role="img" aria-label="Runs that have ended in each of the last 24 hours" {
                 line x1="0" x2="720" y1="103.5" y2="103.5" {}
-                @for (hour, (all, failed)) in hours.iter().enumerate() {
+                @for (hour, Hour { all, failed, .. }) in hours.iter().enumerate() {
                     @let (x, high) = (hour * 30 + 3, height(*all));
                     rect x=(x) y=(103 - high) width="24" height=(high) rx="2" { title { (all) " ended, " (failed) " failed" } }
                     @if *failed > 0 { @let high = height(*failed).max(3); rect.bad x=(x) y=(103 - high) width="24" height=(high) rx="2" {} }

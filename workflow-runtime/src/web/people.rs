@@ -58,7 +58,7 @@ pub(super) async fn page(visit: &Visit) -> std::result::Result<Markup, WebError>
                 }
             }
         }
-        @if count == 0 { p.dim { "A workflow asks with " code { "suspend(..)" } ", and goes on with the answer." } }
+        @if count == 0 { p.dim { "A workflow asks with " code { "suspend(..)" } ", and continues with the answer." } }
         @for (row, asked) in questions.iter().filter(|(_, asked)| chosen.is_none_or(|label| label == asked.label)) {
             (question(visit, &published, row, asked))
         }

@@ -9,8 +9,9 @@ use tokio::sync::Mutex;
 
 use crate::engine::Client;
 use crate::error::Result;
+use crate::model::DeploymentInfo;
 
-/// How long it is good for.
+/// How long it is used.
 const KEPT: Duration = Duration::from_secs(2);
 
 /// A place in the code.
@@ -26,6 +27,7 @@ pub(super) struct Published {
     workflows: BTreeMap<String, Place>,
     steps: BTreeMap<String, Place>,
     payloads: BTreeMap<String, Value>,
+    deployments: Vec<DeploymentInfo>,
 }
 
 impl Published {
@@ -35,6 +37,11 @@ impl Published {
 
     pub fn step(&self, id: &str) -> Option<&Place> {
         self.steps.get(id)
+    }
+
+    /// The deployments, the one that was published last at the end.
+    pub fn deployments(&self) -> &[DeploymentInfo] {
+        &self.deployments
     }
 
     /// The schema of a type of payloads.
@@ -57,14 +64,14 @@ impl Catalogues {
         let mut deployments = client.deployments().await?;
         deployments.sort_by_key(|deployment| deployment.published_at);
         let mut published = Published::default();
-        for catalogue in deployments.into_iter().map(|deployment| deployment.catalogue) {
-            let workflows = catalogue.workflows.into_iter();
-            published.workflows.extend(workflows.map(|it| (it.id, Place { file: it.file, line: it.line })));
-            published
-                .steps
-                .extend(catalogue.steps.into_iter().map(|it| (it.id, Place { file: it.file, line: it.line })));
-            published.payloads.extend(catalogue.payloads);
+        for catalogue in deployments.iter().map(|deployment| &deployment.catalogue) {
+            let place = |file: &String, line| Place { file: file.clone(), line };
+            let workflows = catalogue.workflows.iter();
+            published.workflows.extend(workflows.map(|it| (it.id.clone(), place(&it.file, it.line))));
+            published.steps.extend(catalogue.steps.iter().map(|it| (it.id.clone(), place(&it.file, it.line))));
+            published.payloads.extend(catalogue.payloads.iter().cloned());
         }
+        published.deployments = deployments;
         let published = Arc::new(published);
         *shared = Some((published.clone(), Instant::now() + KEPT));
         Ok(published)

@@ -24,7 +24,7 @@ use super::document::{self, Tab};
 use super::error::WebError;
 use super::icons::Icon;
 use super::layout;
-use super::published::Place;
+use super::published::{Place, Published};
 use super::query::{Query, link};
 use super::sentence;
 use super::survey;
@@ -35,6 +35,7 @@ use super::workers;
 use crate::limits::COUNTED_RUNS_MAX;
 use crate::model::Waiting;
 use crate::steering::errors;
+use crate::steering::fits;
 use crate::steering::text::{safe, shortened};
 
 const KEYS: [(&str, &str); 6] =
@@ -103,6 +104,16 @@ async fn question(visit: &Visit, id: &str) -> Result<Option<String>, WebError> {
     }))
 }
 
+/// What helps a stuck run. What was expected and what was found have arguments of operations.
+fn helps(visit: &Visit, source: &Source, stuck: &Waiting, published: &Published) -> Markup {
+    let shows = visit.shows_payloads(&source.info.id);
+    let parts = fits::remedy(stuck).into_iter().filter(|(name, _)| shows || !["expected", "found"].contains(name));
+    html! {
+        dl.kv { @for (name, text) in parts { dt { (name) } dd { (safe(text)) } } }
+        small { "Fits: " (source.fits(published)) }
+    }
+}
+
 /// A place in the code.
 fn location(place: &Place) -> Markup {
     html! { code { (safe(&place.file)) ":" (place.line) } }
@@ -129,7 +140,10 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
             (icon.svg())
             div {
                 @match waiting.first() {
-                    Some(first) if !info.status.is_terminal() => p { (sentence::of_both(first, other.as_ref(), visit.now)) },
+                    Some(first) if !info.status.is_terminal() => p {
+                        (sentence::of_both(first, other.as_ref(), visit.now))
+                        @if let (Waiting::Retrying { .. }, Some(attempt)) = (first, sentence::attempt(first)) { ", attempt " (attempt) }
+                    },
                     _ => p {
                         (Icon::word(icon))
                         @if let Some(at) = info.completed_at {
@@ -138,9 +152,14 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
                     },
                 }
                 @if let Some(question) = &question { small { "It asked: " (safe(question)) } }
+                @if let (false, Some(since)) = (info.status.is_terminal(), info.failing_since) {
+                    small { "Failing since " (time::age(since, visit.now)) }
+                }
                 @for other in waiting.iter().skip(1).take(4) { small { (sentence::of(other, visit.now)) } }
                 @if waiting.len() > 5 { small { "and " (waiting.len() - 5) " more" } }
-                @if let Some(Waiting::Retrying { error, .. }) = waiting.first() {
+                @if let Some(stuck @ Waiting::Stuck { .. }) = waiting.first() {
+                    (helps(visit, source, stuck, &published))
+                } @else if let Some(Waiting::Retrying { error, .. }) = waiting.first() {
                     pre.err { (document::safe(&excerpt::cut(error))) }
                 } @else if let Some(error) = &error {
                     pre.err { (document::safe(&excerpt::cut(&error.text))) }
@@ -161,7 +180,6 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
             @if !info.status.is_terminal() && holder.is_none() { div { dt { "held by" } dd { "no worker" } } }
             div { dt { "created" } dd { (time::at(info.created_at, visit.now)) ", " (time::age(info.created_at, visit.now)) " ago" } }
             @if source.last_generation > 0 { div { dt { "generation" } dd { (source.last_generation) } } }
-            @if let Some(attempt) = waiting.first().and_then(sentence::attempt) { div { dt { "attempt" } dd { (attempt) } } }
             @if let Some(parent) = &info.parent {
                 div { dt { "parent" } dd { a.lnk.mono href=(link("run", "id", parent)) { (safe(parent)) } } }
             }

@@ -182,8 +182,8 @@ async fn listed(client: &Client, filter: &Filter, query: &Query) -> Result<Liste
         };
         found.extend(page.runs.into_iter().filter(|info| filter.matches(info)));
         after = page.next;
-        // A page with a filter by error may be longer, so that its cursor is that of the last run that was looked at.
-        if after.is_none() || found.len() >= PAGE || filter.class.is_none() || Instant::now() > deadline {
+        // Such a page may be longer, so that its cursor is that of the last run that was looked at.
+        if after.is_none() || found.len() >= PAGE || !filter.scans() || Instant::now() > deadline {
             break after.map(|next| next.to_string());
         }
     };

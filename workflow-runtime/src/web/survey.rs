@@ -14,6 +14,7 @@ use crate::engine::Client;
 use crate::error::{Code, Result};
 use crate::limits::COUNTED_RUNS_MAX;
 use crate::model::{RunError, RunInfo, Status, Waiting};
+use crate::registry::queue;
 use crate::steering::AnyRun;
 
 /// The statuses of runs that have not ended.
@@ -30,7 +31,7 @@ const PAGE: usize = 200;
 const FAILING: usize = 1_000;
 /// How many journals are read at the same time.
 const READS: usize = 16;
-/// How long a look is good for: this, or so many times as long as it took.
+/// How long a look is used: this long, or so many times as long as it took.
 const KEPT: Duration = Duration::from_millis(500);
 const KEPT_TIMES: u32 = 4;
 /// A page does not wait for a look that takes longer: it shows the last one, while the next one is taken, for so long.
@@ -45,12 +46,23 @@ pub(super) struct Row {
     pub waiting: Vec<Waiting>,
     /// What the run waits for that it waits for, where that was read.
     pub other: Option<Waiting>,
+    /// How many of its steps are executed, by the engine with this number. A step of a queue is executed by a run of its own.
+    executes: (u64, u64),
 }
 
 impl Row {
+    fn new(info: RunInfo, waiting: Vec<Waiting>) -> Self {
+        Row { info, waiting, other: None, executes: (0, 0) }
+    }
+
     /// The reason that a person should look at first.
     pub fn reason(&self) -> Option<&Waiting> {
         self.waiting.first()
+    }
+
+    /// The queue of the step that the run executes, if it executes one for another run.
+    pub fn queue(&self) -> Option<&str> {
+        queue::parse_id(&self.info.workflow).map(|(queue, _)| queue)
     }
 
     /// The error of a run that has failed, was cancelled, is stuck, or is failing.
@@ -63,8 +75,8 @@ impl Row {
 pub(super) struct Survey {
     /// How many runs there are, by status: more than [`COUNTED_RUNS_MAX`] are not counted.
     pub counts: BTreeMap<Status, u64>,
-    /// How many runs are failing, counted in the same way.
-    pub failing_count: u64,
+    /// How many of them are failing, counted in the same way.
+    failing_counts: BTreeMap<Status, u64>,
     /// How many runs have failed that were started today, counted in the same way.
     pub failed_today: u64,
     /// The newest of those that are failing.
@@ -86,6 +98,30 @@ impl Survey {
 
     pub fn count(&self, status: Status) -> u64 {
         self.counts.get(&status).copied().unwrap_or_default()
+    }
+
+    /// How many runs are failing.
+    pub fn failing_count(&self) -> u64 {
+        self.failing_counts.values().sum()
+    }
+
+    /// How many runs are running and not failing. If they are too many to be counted, the failing ones are among them.
+    pub fn running_count(&self) -> u64 {
+        let (running, failing) = (self.count(Status::Running), self.failing_counts.get(&Status::Running));
+        match running > COUNTED_RUNS_MAX as u64 {
+            true => running,
+            false => running.saturating_sub(failing.copied().unwrap_or_default()),
+        }
+    }
+
+    /// How many steps of these runs an engine executes.
+    pub fn executed_by(&self, owner: u64) -> u64 {
+        self.rows.iter().filter(|row| row.executes.1 == owner).map(|row| row.executes.0).sum()
+    }
+
+    /// How many steps of these runs are executed for a queue.
+    pub fn executed_for(&self, queue: &str) -> u64 {
+        self.rows.iter().filter(|row| row.queue() == Some(queue)).map(|row| row.executes.0).sum()
     }
 }
 
@@ -151,7 +187,7 @@ async fn follow(surveys: Arc<Surveys>, client: Client) {
 async fn look(client: &Client, time_max: Duration) -> Result<Survey> {
     let began = Instant::now();
     let failed_today = client.runs().status(Status::Failed).created_after(midnight(SystemTime::now()));
-    let (counts, failing_count, failed_today, failing) = tokio::try_join!(
+    let (counts, failing_counts, failed_today, failing) = tokio::try_join!(
         client.runs().count_up_to(COUNTED_RUNS_MAX + 1),
         client.runs().failing().count_up_to(COUNTED_RUNS_MAX + 1),
         failed_today.count_up_to(COUNTED_RUNS_MAX + 1),
@@ -159,7 +195,7 @@ async fn look(client: &Client, time_max: Duration) -> Result<Survey> {
     )?;
     let mut survey = Survey {
         counts,
-        failing_count: failing_count.values().sum(),
+        failing_counts,
         failed_today: failed_today.values().sum(),
         failing: failing.runs,
         ..Survey::default()
@@ -188,7 +224,7 @@ pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Ins
     let explain = |info: RunInfo| async move {
         if info.status.is_terminal() || Instant::now() > deadline {
             let waiting = info.reason.clone().into_iter().collect();
-            return Ok(Some(Row { info, waiting, other: None }));
+            return Ok(Some(Row::new(info, waiting)));
         }
         row(client, info).await
     };
@@ -216,14 +252,17 @@ pub(super) async fn with_others(client: &Client, rows: Vec<Row>, deadline: Insta
 
 /// `None` if the run was deleted since it was listed.
 async fn row(client: &Client, info: RunInfo) -> Result<Option<Row>> {
-    let handle: AnyRun = client.get_run(&info.id);
-    match handle.waiting().await {
-        Ok(waiting) => Ok(Some(Row { info, waiting, other: None })),
+    match client.inner().reasons_and_owner(&info.id).await {
+        Ok((waiting, owner)) => {
+            let executes = (waiting.iter().filter(|reason| reason.is_executed_here()).count() as u64, owner);
+            Ok(Some(Row { executes, ..Row::new(info, waiting) }))
+        }
         Err(error) if error.code() == Code::RunNotFound => Ok(None),
         // A journal that cannot be read does not hide the other runs.
         Err(error) => {
             tracing::warn!(run = info.id, %error, "the journal of a run could not be read");
-            Ok(Some(Row { waiting: info.reason.clone().into_iter().collect(), info, other: None }))
+            let waiting = info.reason.clone().into_iter().collect();
+            Ok(Some(Row::new(info, waiting)))
         }
     }
 }

@@ -73,6 +73,11 @@ impl Visit {
         }
     }
 
+    /// Whether the values of a run are shown as they are.
+    pub fn shows_payloads(&self, run: &str) -> bool {
+        matches!(self.web.payloads, Payloads::AsTheyAre) && self.may(Action::ReadPayloads, Some(run))
+    }
+
     /// The parameters of the page.
     pub fn query(&self) -> Query {
         Query::parse(self.parts.uri.query().unwrap_or_default())

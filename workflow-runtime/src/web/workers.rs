@@ -11,6 +11,7 @@ use super::error::WebError;
 use super::icons::Icon;
 use super::layout;
 use super::query::link;
+use super::survey::Survey;
 use super::text::{number, runs};
 use super::time;
 use super::visit::Visit;
@@ -38,6 +39,47 @@ pub(super) fn state(worker: &WorkerInfo) -> Markup {
     html! { span.st.(icon.name()) { (icon.svg()) (word) } }
 }
 
+/// How many places there are, how many of them are in use, and how many steps wait for one.
+struct Places {
+    all: usize,
+    used: u64,
+    /// Whether more may be in use.
+    is_part: bool,
+}
+
+impl Places {
+    /// Those of a worker for async and for blocking steps, if it has published them.
+    fn of(worker: &WorkerInfo, survey: &Survey) -> Option<Self> {
+        let all = worker.concurrency?.saturating_add(worker.blocking_concurrency?);
+        Some(Places { all, used: survey.executed_by(worker.owner), is_part: !survey.is_complete })
+    }
+
+    fn percent(&self) -> u64 {
+        (self.used.min(self.all as u64) * 100).div_ceil((self.all as u64).max(1))
+    }
+}
+
+/// A bar for the places in use, and their number in words.
+fn meter(places: &Places) -> Markup {
+    let (all, more) = (places.all as u64, if places.is_part { "+" } else { "" });
+    html! {
+        span.meter {
+            svg aria-hidden="true" {
+                rect.all width="100%" height="6" rx="3" {}
+                @if places.used > 0 { rect.used width=(format!("{}%", places.percent())) height="6" rx="3" {} }
+            }
+            (number(places.used.min(all))) (more) " of " (number(all))
+            @if places.used > all { ", " (number(places.used - all)) " wait" }
+        }
+    }
+}
+
+/// The places of a worker; nothing if it does not execute, or has not published them.
+pub(super) fn places(worker: &WorkerInfo, survey: &Survey) -> Markup {
+    let places = Places::of(worker, survey).filter(|_| worker.is_alive && worker.executes);
+    html! { @if let Some(places) = places { (meter(&places)) } }
+}
+
 /// Which runs a deployment takes.
 fn standing(deployment: &DeploymentInfo) -> Markup {
     let (icon, word) = match deployment {
@@ -60,10 +102,12 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     workers.iter().filter(|worker| worker.is_alive).flat_map(|worker| &worker.queues).for_each(|queue| {
         queues.entry(queue).or_default();
     });
-    for waiting in survey.rows.iter().flat_map(|row| &row.waiting) {
+    for (row, waiting) in survey.rows.iter().flat_map(|row| row.waiting.iter().map(move |waiting| (row, waiting))) {
         match waiting {
             Waiting::NoWorker { workflow, .. } => *unserved.entry((false, workflow)).or_default() += 1,
             Waiting::OtherWorkerExecutes { workflow, .. } => *unserved.entry((true, workflow)).or_default() += 1,
+            // The run that executes the step is counted, and not the one that has called it, which has the same reason.
+            Waiting::Queued { .. } | Waiting::QueueNotServed { .. } if row.queue().is_none() => {}
             Waiting::Queued { queue, .. } => queues.entry(queue).or_default().0 += 1,
             Waiting::QueueNotServed { queue, .. } => {
                 let of = queues.entry(queue).or_default();
@@ -74,7 +118,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     }
     let changes = [Action::Drain, Action::Undrain, Action::Promote, Action::Release];
     let steers = deployments.iter().any(|it| changes.iter().any(|change| visit.may(*change, Some(&it.id))));
-    let live = workers.iter().filter(|worker| worker.is_alive).count();
+    let live_workers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.is_alive).collect();
     let body = html! {
         div.head { h1 { "Workers and deployments" } }
         div data-live="unserved" {
@@ -82,7 +126,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
                 div.why.stuck {
                     (Icon::Stuck.svg())
                     div {
-                        p { (runs(*count)) " of " code { (safe(workflow)) } " cannot go on: no worker that executes has the workflow" }
+                        p { (runs(*count)) " of " code { (safe(workflow)) } " cannot continue: no worker that executes has the workflow" }
                         small {
                             @if *is_other { "Another process executes on this file. End it, so that one that has the workflow takes over." }
                             @else { "Start a worker of a build that has it." }
@@ -93,13 +137,17 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
             }
         }
         section data-live="workers" {
-            header { h2 { "Workers" } span.dim.sm { (live) " live" } }
+            header { h2 { "Workers" } span.dim.sm { (live_workers.len()) " live" } }
             @if workers.is_empty() {
                 p { "No worker is live: " (runs(survey.rows.len() as u64)) @if survey.rows.len() == 1 { " has" } @else { " have" } " not ended. Start your program." }
             } @else {
                 table.fix.cards {
-                    colgroup { col.w-status; col; col.w-run; col; col.w-age; }
-                    thead { tr { th { "State" } th { "Worker" } th { "Deployment" } th { "Queues" } th.num { "Opened" } } }
+                    colgroup { col.w-status; col; col.w-run; col; col.w-meter; col.w-age; }
+                    thead { tr {
+                        th { "State" } th { "Worker" } th { "Deployment" } th { "Queues" }
+                        th title="Attempts of steps that are executed, of the async and blocking ones that it executes at a time" { "Attempts" }
+                        th.num { "Opened" }
+                    } }
                     tbody {
                         @for worker in &workers {
                             tr {
@@ -107,6 +155,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
                                 td.cut { (name(worker)) }
                                 td.cut data-l="Deployment" { code { (safe(worker.deployment.as_deref().unwrap_or_default())) } }
                                 td.cut.mid data-l="Queues" { (safe(&worker.queues.join(", "))) }
+                                td.nw data-l="Attempts" { (places(worker, &survey)) }
                                 td.num.nw.mid data-l="Opened" { (time::age(worker.started_at, visit.now)) }
                             }
                         }
@@ -145,16 +194,22 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
             header { h2 { "Queues" } }
             @if queues.is_empty() { p.dim { "No worker serves a queue, and no step waits in one" } } @else {
                 table.fix.cards {
-                    colgroup { col.w-run; col.w-n; col; }
-                    thead { tr { th { "Queue" } th.num { "Waiting" } th { "Served by" } } }
+                    colgroup { col.w-run; col.w-n; col.w-meter; col; }
+                    thead { tr { th { "Queue" } th.num { "Waiting" } th { "Executing" } th { "Served by" } } }
                     tbody {
                         @for (queue, (waiting, unserved)) in &queues {
                             tr {
                                 td.cut { code { (safe(queue)) } }
                                 td.num data-l="Waiting" { (number(*waiting)) }
+                                td.nw data-l="Executing" {
+                                    @let all: usize = live_workers.iter().filter_map(|worker| worker.queue_concurrency.get(*queue)).sum();
+                                    @if all > 0 {
+                                        (meter(&Places { all, used: survey.executed_for(queue), is_part: !survey.is_complete }))
+                                    }
+                                }
                                 td.full data-l="Served by" {
                                     @if *unserved > 0 { span.st.stuck { (Icon::Stuck.svg()) "no live worker serves it" } } @else {
-                                        @for worker in workers.iter().filter(|worker| worker.is_alive && worker.queues.iter().any(|served| served == queue)) { (name(worker)) " " }
+                                        @for worker in live_workers.iter().filter(|worker| worker.queues.iter().any(|served| served == queue)) { (name(worker)) " " }
                                     }
                                 }
                             }

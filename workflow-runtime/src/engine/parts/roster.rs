@@ -1,6 +1,6 @@
 //! The workers of a store at one moment, and what they execute.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,18 @@ pub struct Serves {
     /// The name under which its build refuses runs.
     #[serde(default)]
     pub build: Option<String>,
+    /// `None` in the entry of an earlier version.
+    #[serde(default)]
+    pub places: Option<Places>,
+}
+
+/// How many attempts an engine executes at the same time.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Places {
+    pub steps: usize,
+    pub blocking_steps: usize,
+    /// By the names of the queues that it serves.
+    pub queues: BTreeMap<String, usize>,
 }
 
 impl Serves {

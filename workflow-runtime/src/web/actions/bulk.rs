@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::Bulk;
 use crate::error::{Error, Result};
-use crate::model::Status;
+use crate::model::{Status, time};
 use crate::steering::AnyRun;
 use crate::steering::bulk::{Done, Due, Limits, Tally, due, request_cancel, settled};
 use crate::steering::text::safe;
@@ -23,7 +23,7 @@ use crate::web::visit::Visit;
 /// More runs than this are not counted.
 const COUNTED_MAX: u64 = 10_000;
 const COUNT_TIME: Duration = Duration::from_secs(2);
-/// How long one request acts; after it, a button goes on with the rest.
+/// How long one request acts; after it, a button continues with the rest.
 const ACT_TIME: Duration = Duration::from_secs(20);
 const SHOWN: usize = 10;
 const REASON: &str = "cancelled on the web page";
@@ -39,14 +39,16 @@ enum Targets {
 }
 
 impl Targets {
-    fn parse(form: &Query, now: SystemTime) -> std::result::Result<Targets, WebError> {
+    fn parse(form: &Query, visit: &Visit) -> std::result::Result<Targets, WebError> {
         if form.get("all").is_none() {
             let ids: Vec<String> = form.all("r").map(decoded).collect();
             return if ids.is_empty() { Err(WebError::invalid("No run is selected")) } else { Ok(Targets::Ids(ids)) };
         }
         let before = form.get("before").and_then(|before| before.parse().ok()).map(Duration::from_millis);
-        let before = before.map_or(now + Duration::from_millis(1), |before| UNIX_EPOCH + before);
-        Ok(Targets::Filter { filter: Box::new(Filter::parse(form, now)?), before })
+        // By the clock that sets the times of creation, from which the clock of this process can differ.
+        let now = || time(visit.client.inner().store_time()) + Duration::from_millis(1);
+        let before = before.map_or_else(now, |before| UNIX_EPOCH + before);
+        Ok(Targets::Filter { filter: Box::new(Filter::parse(form, visit.now)?), before })
     }
 
     /// The parameters that mean the same runs, also later.
@@ -124,7 +126,7 @@ async fn plan(visit: &Visit, bulk: Bulk, targets: &Targets) -> Result<Plan> {
 
 /// The page before the action: what it would do, and the button.
 pub(in crate::web) async fn confirm(visit: &Visit, form: &Query) -> std::result::Result<Markup, WebError> {
-    let targets = Targets::parse(form, visit.now)?;
+    let targets = Targets::parse(form, visit)?;
     let parameters = targets.parameters(form);
     let Some(name) = form.get("do") else { return Ok(choose(visit, &targets, &parameters)) };
     let bulk = Bulk::parse(name)?;
@@ -195,10 +197,10 @@ struct Report {
     rest: Option<String>,
 }
 
-/// Does it. It goes on if the client disconnects, so that all of it is reported.
+/// Acts on the runs. This continues if the client disconnects, so that every run is reported.
 pub(in crate::web) async fn act(posted: Posted) -> std::result::Result<Response, WebError> {
     let bulk = Bulk::parse(posted.field("do")?)?;
-    let targets = Targets::parse(&posted.form, posted.visit.now)?;
+    let targets = Targets::parse(&posted.form, &posted.visit)?;
     if let Some(expected) = posted.form.get("expected")
         && posted.form.get("count") != Some(expected)
     {
@@ -301,7 +303,7 @@ fn done(posted: &Posted, bulk: Bulk, targets: &Targets, report: &Report) -> Mark
                 input type="hidden" name="after" value=(rest);
                 @if let Some(reason) = posted.form.get("reason") { input type="hidden" name="reason" value=(reason); }
                 @for (name, value) in targets.parameters(&posted.form).pairs() { input type="hidden" name=(name) value=(value); }
-                button.btn.pri { "Go on with the rest" }
+                button.btn.pri { "Continue with the rest" }
             }
         }
         @if !report.notes.is_empty() {

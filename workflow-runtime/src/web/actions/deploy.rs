@@ -121,7 +121,7 @@ async fn find(visit: &Visit, form: &Query) -> Result<(DeploymentInfo, Vec<Deploy
     let found = all.iter().find(|deployment| deployment.id == id).cloned();
     let found = found.ok_or_else(|| {
         Error::coded(Code::DeploymentNotFound, format!("there is no deployment `{id}`"))
-            .help("the page of the workers lists those that the store knows")
+            .help("the page of the workers lists the deployments of the store")
     })?;
     Ok((found, all))
 }

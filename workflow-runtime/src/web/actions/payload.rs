@@ -44,7 +44,7 @@ pub(in crate::web) fn hook(
         div.form {
             div {
                 @if visit.may(Action::SendPayload, Some(&hook.token)) {
-                    p.dim.sm { "The run goes on once the payload is recorded." }
+                    p.dim.sm { "The run continues once the payload is recorded." }
                     (form::of(of_hook(published, hook), "send", "Send the payload", &hidden, given, wrong, &html! {}))
                 }
             }
@@ -75,7 +75,7 @@ pub(in crate::web) fn suspension(
         div.form {
             div {
                 @if visit.may(Action::Resume, Some(run)) {
-                    p.dim.sm { "The run goes on once the answer is recorded." }
+                    p.dim.sm { "The run continues once the answer is recorded." }
                     (form::of(of_answer(published, suspended), "resume", "Send the answer", &hidden, given, wrong, &html! {}))
                 }
             }

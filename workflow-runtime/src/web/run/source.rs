@@ -4,9 +4,11 @@ use crate::engine::history::part::Part;
 use crate::error::{Code, Error};
 use crate::history::{RunEvent, RunEventKind};
 use crate::model::{RunInfo, Waiting, WorkerInfo};
-use crate::store::RunKey;
+use crate::steering::fits;
+use crate::store::{RunKey, RunRow};
 use crate::timeline::{Branch, Call, Collected, Collector, Kind, Place, State, Window};
 use crate::web::error::WebError;
+use crate::web::published::Published;
 use crate::web::query::Query;
 use crate::web::visit::Visit;
 
@@ -28,8 +30,8 @@ pub(super) struct Source {
     pub last_generation: u64,
     /// The index of the first event of the first generation that is kept.
     pub first_event: u64,
-    /// The worker that holds the run: 0 and `u64::MAX` are none.
-    owner: u64,
+    /// The run's row; its owner is the worker that holds the run: 0 and `u64::MAX` are none.
+    row: RunRow,
     /// How many turns the generation has.
     pub turns: u64,
     /// How many calls.
@@ -69,9 +71,9 @@ impl Source {
             first_generation: row.first_generation,
             last_generation: row.generation,
             first_event: row.first_event,
-            owner: row.fence.owner,
             turns,
             calls: 0,
+            row,
         };
         source.calls = source.count(visit).await?;
         Ok(source)
@@ -159,10 +161,16 @@ impl Source {
 
     /// The worker that holds the run, if one does and is listed.
     pub async fn holder(&self, visit: &Visit) -> Result<Option<WorkerInfo>, WebError> {
-        if self.info.status.is_terminal() || [0, u64::MAX].contains(&self.owner) {
+        let owner = self.row.fence.owner;
+        if self.info.status.is_terminal() || [0, u64::MAX].contains(&owner) {
             return Ok(None);
         }
-        Ok(visit.client.inner().worker(self.owner).await?)
+        Ok(visit.client.inner().worker(owner).await?)
+    }
+
+    /// The deployments that have the code with which the run was started.
+    pub fn fits(&self, published: &Published) -> String {
+        fits::words(&fits::of(&self.row, published.deployments()))
     }
 
     /// Why the run does not move. Of a long journal only what is known without reading it.

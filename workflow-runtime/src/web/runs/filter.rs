@@ -73,7 +73,8 @@ impl View {
     pub fn count(self, survey: &Survey) -> u64 {
         match self {
             View::All => survey.counts.values().sum(),
-            View::Failing => survey.failing_count,
+            View::Running => survey.running_count(),
+            View::Failing => survey.failing_count(),
             View::FailedToday => survey.failed_today,
             _ => self.statuses().iter().map(|status| survey.count(*status)).sum(),
         }
@@ -137,7 +138,7 @@ impl Filter {
         })
     }
 
-    /// The query for the runs that match, but for the class of their errors.
+    /// The query for the runs that match, but for what [`matches`](Self::matches) looks at.
     pub fn runs(&self, client: &Client) -> Runs {
         let statuses = self.all_statuses();
         let mut runs = statuses.iter().fold(client.runs(), |runs, status| runs.status(*status));
@@ -176,9 +177,16 @@ impl Filter {
         self.until.as_ref().map_or(time, |(until, _)| time.min(*until))
     }
 
-    /// Whether the error of a run that was read is of the class that the filter names.
+    /// Whether a run that was read matches also what no index has: the class of errors that the filter names, and that the
+    /// runs of the view *Running* are not failing.
     pub fn matches(&self, info: &RunInfo) -> bool {
-        self.class.as_ref().is_none_or(|class| info.error.as_ref().is_some_and(|error| error.class == *class))
+        let is_of = |class: &String| info.error.as_ref().is_some_and(|error| error.class == *class);
+        self.class.as_ref().is_none_or(is_of) && !(self.view == View::Running && info.failing_since.is_some())
+    }
+
+    /// Whether runs that the query finds may not match.
+    pub fn scans(&self) -> bool {
+        self.class.is_some() || self.view == View::Running
     }
 
     /// The parameters that choose the runs, for another page.
@@ -222,8 +230,10 @@ impl Filter {
         self.workflows.iter().for_each(|id| option("workflow", id));
         self.attributes.iter().for_each(|(key, value)| option("attribute", &format!("{key}={value}")));
         self.parent.iter().for_each(|id| option("parent", id));
-        if self.view == View::Failing {
-            options.push_str(" --failing");
+        match self.view {
+            View::Failing => options.push_str(" --failing"),
+            View::Running => options.push_str(" --not-failing"),
+            _ => {}
         }
         let mut option = |name: &str, value: &str| options.push_str(&format!(" --{name} {}", word(value)));
         if self.view == View::FailedToday && self.since.is_none() {
