@@ -1,9 +1,25 @@
 //! The commands that change runs, on SQLite and PostgreSQL.
 
-use workflow_runtime::{Client, Code, Engine, Error, Result, Status};
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{Client, Code, Engine, Error, Result, Status, hook, suspend, workflow};
 
 use crate::support::{Place, soon};
 use crate::world::{approval, asks, checkout, nap};
+
+#[derive(Deserialize, Serialize, schemars::JsonSchema)]
+struct Verdict {
+    approved: bool,
+    by: String,
+}
+
+workflow_runtime::payload!(Verdict);
+
+#[workflow(id = "judges")]
+async fn judges() -> Result<String> {
+    let first: Verdict = hook().token("judge-1").await?;
+    let second: Verdict = suspend("Do you agree?").label("second").await?;
+    Ok(format!("{} {}, {} {}", first.by, first.approved, second.by, second.approved))
+}
 
 /// Defines a test for SQLite and PostgreSQL.
 macro_rules! on_both {
@@ -84,6 +100,26 @@ on_both! {
         assert_eq!(place.run_with("send approve-9 - --hold-for 1h", "true").ok(), "approve-9  accepted\n");
         let held = engine.start(approval, "9".to_owned()).await.unwrap();
         assert!(soon(held).await.unwrap());
+        engine.shutdown().await.unwrap();
+    }
+
+    async fn a_payload_is_checked_against_the_schema_that_another_program_has_published(place: Place) {
+        let engine = Engine::open(&place.url).await.unwrap();
+        let run = engine.start(judges, ()).id("judges-1").await.unwrap();
+        let refused = |ended: crate::support::Ended, what: &str, path: &str| {
+            assert!(ended.code == 1 && ended.err.contains(&format!("the payload does not fit {what}")), "{ended:?}");
+            assert!(ended.err.contains(path) && ended.err.contains("--unchecked"), "{ended:?}");
+        };
+        let wrong = place.run(r#"send judge-1 '{"approved": "yes", "by": "Ada"}'"#);
+        refused(wrong, "the hook `judge-1`", "payload.approved");
+        // It is accepted, and the engine leaves it unread.
+        assert_eq!(place.run(r#"send judge-1 '{"approved": "yes"}' --unchecked"#).ok(), "judge-1  accepted\n");
+        assert_eq!(place.run(r#"send judge-1 '{"approved": true, "by": "Ada"}'"#).ok(), "judge-1  accepted\n");
+        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        let wrong = place.run(r#"resume judges-1 --value '{"approved": false, "by": 7}'"#);
+        refused(wrong, "the suspension `second`", "payload.by");
+        assert_eq!(place.run(r#"resume judges-1 --value '{"approved": false, "by": "Bob"}'"#).ok(), "judges-1  resumed\n");
+        assert_eq!(soon(run).await.unwrap(), "Ada true, Bob false");
         engine.shutdown().await.unwrap();
     }
 

@@ -15,6 +15,7 @@ use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
 use crate::error::{Code, Error, Result};
 use crate::handles::runs::Runs;
+use crate::model::RunInfo;
 use crate::steering::bulk::{Done, Due, Limits, Pages, Tally, Verb, bounded, due, settled};
 use crate::steering::text::safe;
 
@@ -63,16 +64,15 @@ pub(super) async fn act(
     }
     let mut source = match targets.all {
         false => Source::Ids(targets.runs.clone().into_iter()),
-        true => match bounded(targets.filter.runs(&client)).await? {
-            Some(runs) => {
-                if !targets.dry_run {
-                    confirm(verb, &targets, count(&targets, runs.clone()).await?)?;
-                }
-                let errors = targets.errors.clone();
-                Source::Filter(Box::new(Pages::of(runs, move |info| errors.matches(info))))
+        true => {
+            let runs = bounded(&client, targets.filter.runs(&client), targets.filter.until);
+            if !targets.dry_run {
+                confirm(verb, &targets, count(&targets, runs.clone()).await?)?;
             }
-            None => Source::Ids(Vec::new().into_iter()),
-        },
+            let (filter, errors) = (targets.filter.clone(), targets.errors.clone());
+            let matches = move |info: &RunInfo| filter.matches(info) && errors.matches(info);
+            Source::Filter(Box::new(Pages::of(runs, matches)))
+        }
     };
     let mut printer = Printer::new(&mut context.output, verb, targets.dry_run)?;
     let mut pace = targets.rate.map(|rate| tokio::time::interval(Duration::from_secs_f64(1.0 / rate)));
@@ -120,17 +120,17 @@ pub(super) async fn act(
 
 /// How many runs match.
 async fn count(targets: &Targets, runs: Runs) -> Outcome<u64> {
-    if targets.errors.is_empty() {
+    if targets.errors.is_empty() && !targets.filter.not_failing {
         return Ok(runs.count().await?.values().sum());
     }
     let (mut all, mut matching) = (runs.stream(), 0);
     while let Some(info) = all.try_next().await? {
-        matching += u64::from(targets.errors.matches(&info));
+        matching += u64::from(targets.filter.matches(&info) && targets.errors.matches(&info));
     }
     Ok(matching)
 }
 
-/// Asks whether to go on, at a terminal; elsewhere `--yes` is needed.
+/// Asks for a confirmation, at a terminal; elsewhere `--yes` is needed.
 fn confirm(verb: &Verb, targets: &Targets, runs: u64) -> Outcome<()> {
     if targets.yes || runs == 0 {
         return Ok(());
@@ -143,7 +143,7 @@ fn confirm(verb: &Verb, targets: &Targets, runs: u64) -> Outcome<()> {
         return Err(refused(format!("{} of {runs} runs needs a confirmation", verb.name)));
     }
     match verb.is_final {
-        true => eprint!("{} {runs} runs for good? Type the number of runs to go on: ", verb.name),
+        true => eprint!("{} {runs} runs? This cannot be undone. Type the number of runs to confirm: ", verb.name),
         false => eprint!("{} {runs} runs? [y/N] ", verb.name),
     }
     let mut answer = String::new();

@@ -18,6 +18,9 @@ pub(super) struct Filter {
     /// Unfinished runs with a step whose last attempt has failed, those that began to fail last first
     #[arg(short, long)]
     pub failing: bool,
+    /// Runs that are not failing; no index serves this
+    #[arg(long, conflicts_with = "failing")]
+    pub not_failing: bool,
     /// Runs that wait: short for --status pending,suspended
     #[arg(long, conflicts_with = "status")]
     pub waiting: bool,
@@ -82,12 +85,23 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 impl Filter {
     /// Whether it matches all runs.
     pub fn is_empty(&self) -> bool {
-        let Filter { status, failing, waiting, workflow, attribute, parent, since, until, id } = self;
-        let is_any = !failing && !waiting && parent.is_none() && since.is_none() && until.is_none() && id.is_none();
+        let Filter { status, failing, not_failing, waiting, workflow, attribute, parent, since, until, id } = self;
+        let is_any = !failing
+            && !not_failing
+            && !waiting
+            && parent.is_none()
+            && since.is_none()
+            && until.is_none()
+            && id.is_none();
         is_any && status.is_empty() && workflow.is_empty() && attribute.is_empty()
     }
 
-    /// The query for the runs that match.
+    /// Whether a run that the query has found matches.
+    pub fn matches(&self, info: &RunInfo) -> bool {
+        !(self.not_failing && info.failing_since.is_some())
+    }
+
+    /// The query for the runs that match, but for what [`matches`](Self::matches) looks at.
     pub fn runs(&self, client: &Client) -> Runs {
         let mut runs = client.runs();
         runs = self.status.iter().fold(runs, |runs, status| runs.status(*status));

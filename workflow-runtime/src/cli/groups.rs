@@ -43,7 +43,7 @@ pub(super) async fn print(output: &mut Output, client: &Client, filter: &Filter,
         }
         let page = query.await?;
         counted += page.runs.len();
-        for info in page.runs {
+        for info in page.runs.into_iter().filter(|info| filter.matches(info)) {
             let value = match by {
                 By::Workflow => info.workflow,
                 By::Status => info.status.to_string(),

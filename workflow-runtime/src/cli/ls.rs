@@ -15,9 +15,9 @@ use super::report::Outcome;
 use super::table::{Cell, Paint};
 use super::{json, watch};
 use crate::engine::Client;
-use crate::handles::runs::Cursor;
+use crate::handles::runs::{Cursor, Runs};
 use crate::limits::COUNTED_RUNS_MAX;
-use crate::model::{RunInfo, Status, Waiting};
+use crate::model::{Attempt, RunInfo, Status, Waiting};
 use crate::steering::text::shortened;
 
 /// How many runs are listed unless `--limit` is given; all, if only ids or lines are printed.
@@ -102,23 +102,28 @@ impl Ls {
         let (mut found, mut listed, mut searched) = (Vec::new(), 0, 0);
         let (mut after, mut next) = (self.after, None);
         while listed < limit {
-            let most = if self.errors.is_empty() { PAGE.min(limit - listed) } else { PAGE };
-            let mut query = self.filter.runs(client).limit(most);
+            let scans = !self.errors.is_empty() || self.filter.not_failing;
+            let most = if scans { PAGE } else { PAGE.min(limit - listed) };
+            let mut query = self.filter.runs(client);
             if let Some(after) = after {
                 query = query.after(after);
             }
-            let page = query.await?;
+            let page = query.clone().limit(most).await?;
             searched += page.runs.len();
             // A page of a search for a text in ids has what was found in its time.
             let is_short = page.runs.len() < most;
-            for info in page.runs {
-                if !self.errors.matches(&info) || listed == limit {
-                    continue;
-                }
-                listed += 1;
-                found.push(info);
-            }
             next = page.next;
+            for (at, info) in page.runs.into_iter().enumerate() {
+                if listed == limit {
+                    // The page has further runs: the next list begins with this one.
+                    next = query.limit(at).await?.next;
+                    break;
+                }
+                if self.filter.matches(&info) && self.errors.matches(&info) {
+                    listed += 1;
+                    found.push(info);
+                }
+            }
             if is_endless {
                 let rows = found.drain(..).map(|info| row(output, &info)).collect();
                 output.list("runs", &COLUMNS, rows, Map::new())?;
@@ -131,9 +136,9 @@ impl Ls {
             if is_short && self.filter.id.is_some() && !is_endless {
                 break;
             }
-            if !self.errors.is_empty() && searched >= SEARCHED {
+            if scans && searched >= SEARCHED {
                 eprintln!(
-                    "searched the newest {searched} runs; go on with --after {}",
+                    "searched the newest {searched} runs; continue with --after {}",
                     next.map_or_else(String::new, |next| next.to_string())
                 );
                 break;
@@ -199,8 +204,8 @@ fn reason(output: &Output, info: &RunInfo) -> String {
         Some(Waiting::Ended { .. } | Waiting::Stuck { .. }) | None => String::new(),
         Some(Waiting::Timer { until }) => format!("a time, {}", output.time(*until)),
         // The error has a column of its own.
-        Some(Waiting::Retrying { step, attempt, next_at, .. }) => {
-            format!("attempt {attempt} of `{step}`, {}", output.time(*next_at))
+        Some(Waiting::Retrying { step, attempt, attempts_max, next_at, .. }) => {
+            format!("{} of `{step}`, {}", Attempt(*attempt, *attempts_max), output.time(*next_at))
         }
         Some(reason) => reason.to_string(),
     }
@@ -231,7 +236,21 @@ impl Count {
         let client = context.client().await?;
         watch::draw(context, self.watch, async |context| {
             let (runs, most) = (self.filter.runs(&client), COUNTED_RUNS_MAX as u64);
-            let counts = if self.exact { runs.count().await? } else { runs.count_up_to(COUNTED_RUNS_MAX + 1).await? };
+            let count = async |runs: Runs| match self.exact {
+                true => runs.count().await,
+                false => runs.count_up_to(COUNTED_RUNS_MAX + 1).await,
+            };
+            let mut counts = count(runs.clone()).await?;
+            if self.filter.not_failing {
+                for (status, failing) in count(runs.failing()).await? {
+                    // If not all were counted, the number stays that of at least so many.
+                    let all = counts.entry(status).or_default();
+                    if self.exact || *all <= most {
+                        *all = all.saturating_sub(failing);
+                    }
+                }
+                counts.retain(|_, runs| *runs > 0);
+            }
             // The count, and whether it is that of all runs.
             let counted = |runs: u64| if self.exact || runs <= most { (runs, true) } else { (most, false) };
             let is_exact = counts.values().all(|runs| counted(*runs).1);

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::input;
 use super::report::Outcome;
+use crate::steering::payloads;
 use crate::steering::time::duration;
 
 /// Send a payload to a hook
@@ -25,12 +26,22 @@ pub(super) struct Send {
     /// If no hook has the token, hold the payload for one that is opened within this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     hold_for: Option<Duration>,
+    /// Do not check the payload against the JSON Schema that a deployment has published
+    #[arg(long)]
+    unchecked: bool,
 }
 
 impl Send {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
         let payload = input::value(&self.payload)?;
         let client = context.client().await?;
+        match client.get_hook(&self.token).await {
+            Ok(hook) if !self.unchecked => {
+                payloads::check(&client, &format!("the hook `{}`", self.token), &hook.type_name, &payload).await?;
+            }
+            // The payload may be held for a hook that does not exist yet.
+            Ok(_) | Err(_) => {}
+        }
         let mut send = client.resume_hook(&self.token, &payload);
         if let Some(key) = self.key {
             send = send.idempotency_key(key);
@@ -43,7 +54,7 @@ impl Send {
         if output.format().is_json() {
             output.document(json!({ "token": self.token, "result": "accepted" }))?;
         } else {
-            // A payload whose type is not known here may not fit the hook, and stays unread then.
+            // A payload whose type has no published schema may not fit the hook, and stays unread then.
             output.line(format!("{}  accepted", output.text(&self.token)))?;
         }
         Ok(Exit::Ok)

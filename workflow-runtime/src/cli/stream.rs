@@ -1,4 +1,4 @@
-//! `stream`: what a run writes while it goes on.
+//! `stream`: the values that a run writes while it executes.
 
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};

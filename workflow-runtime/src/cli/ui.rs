@@ -89,7 +89,7 @@ impl Page {
         let read_only = self.read_only;
         let page = router(client).name(name).hosts(HOSTS).access(move |access| !read_only || !access.action.is_write());
         println!("http://127.0.0.1:{port}/{}", gate.address());
-        eprintln!("open this address; it is good for one browser. Interrupt to stop");
+        eprintln!("open this address; it can be opened once. Interrupt the command to stop");
         let app: Router = guarded(page.into(), gate);
         Ok(async move {
             axum::serve(listener, app).await?;

@@ -124,7 +124,7 @@ impl Inner {
         if changed == 0 {
             return Err(Error::coded(Code::DeploymentNotFound, format!("there is no deployment `{}`", excerpt(id)))
                 .found(self.alive().await?)
-                .help("`client.deployments()` lists the deployments that the store knows"));
+                .help("`client.deployments()` lists the deployments of the store"));
         }
         Ok(())
     }

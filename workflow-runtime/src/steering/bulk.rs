@@ -1,21 +1,18 @@
 //! Actions on many runs: given by their ids, or all that match a filter.
 //!
-//! A filter is evaluated once: the newest matching run is looked up first, and runs that are created later do not belong to
-//! it. The runs are read page by page, so that any number of them needs little memory, and the status of each is read again
+//! A filter is evaluated once: runs that are created after the action has begun do not belong to it. The runs are read page by page, so that any number of them needs little memory, and the status of each is read again
 //! before it is acted on: a run that no longer matches is skipped and counted.
 
-use std::time::Duration;
-
-use futures_util::StreamExt;
+use std::time::{Duration, SystemTime};
 
 use super::AnyRun;
 use crate::engine::Client;
 use crate::error::{Code, Result};
 use crate::handles::runs::{Cursor, Runs};
-use crate::model::{RunInfo, Status};
+use crate::model::{RunInfo, Status, time};
 
 const PAGE: usize = 100;
-/// A run that is created in the millisecond of the newest matching one belongs to the filter.
+/// A run that was created in the millisecond in which the action begins belongs to the filter.
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What an action is called, and which runs it is for.
@@ -92,11 +89,11 @@ pub(crate) struct Limits<'a> {
     pub is_dry_run: bool,
 }
 
-/// The runs that match a query now; `None` if there are none.
-pub(crate) async fn bounded(query: Runs) -> Result<Option<Runs>> {
-    // A page may be empty although there are further ones.
-    let newest = query.clone().limit(1).stream().next().await.transpose()?;
-    Ok(newest.map(|newest| query.created_before(newest.created_at + MILLISECOND).limit(PAGE)))
+/// The runs of a query that were created before now, and before the end of its filter if it has one: those that are created
+/// later do not belong to it. `now` is by the clock of the store, which sets the times of creation.
+pub(crate) fn bounded(client: &Client, query: Runs, until: Option<SystemTime>) -> Runs {
+    let now = time(client.inner().store_time()) + MILLISECOND;
+    query.created_before(until.map_or(now, |until| until.min(now))).limit(PAGE)
 }
 
 /// The action that is applied to a run.
