@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use workflow_runtime::store::Write;
-use workflow_runtime::testing::TestEngine;
-use workflow_runtime::{Client, Code, Engine, Error, Result, Run, Status, StepStatus, hook, step, step_info, workflow};
+use workflow_runtime::{Client, Engine, Error, Result, Run, Status, StepStatus, hook, step, step_info, workflow};
 
 use crate::support::{Faulty, Lab, When, soon};
 
 /// Fails if its name starts with `broken`, until the test calls [`mend`]. Notes each execution with and without its
 /// key.
 #[step(retries = 0)]
-async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
+pub(super) async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
     let key = step_info().map(|info| info.idempotency_key).unwrap_or_default();
     let times = lab.note(&name);
     lab.note(&format!("{name} under {key}"));
@@ -136,18 +135,7 @@ async fn fails_beside_a_queued_step() -> Result<String> {
     tokio::try_join!(works_elsewhere("queued".into()), fails).map(|(queued, own)| format!("{queued}, {own}"))
 }
 
-#[workflow]
-async fn breaks(number: usize) -> Result<String> {
-    works(format!("broken {}", number.min(1))).await
-}
-
-#[workflow]
-async fn breaks_many(count: usize) -> Result<usize> {
-    let done = join_all((0..count).map(breaks)).await;
-    Ok(done.into_iter().collect::<Result<Vec<_>>>()?.len())
-}
-
-fn mend(lab: &Lab, name: &str) {
+pub(super) fn mend(lab: &Lab, name: &str) {
     lab.note(&format!("mend {name}"));
 }
 
@@ -167,7 +155,7 @@ async fn child_of(engine: &Engine, run: &str) -> Run<Vec<String>> {
     engine.get_run(children[0].clone())
 }
 
-async fn state_of<T, E>(run: &Run<T, E>) -> (Status, u64) {
+pub(super) async fn state_of<T, E>(run: &Run<T, E>) -> (Status, u64) {
     let info = run.info().await.unwrap();
     (info.status, info.generation)
 }
@@ -495,25 +483,5 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), all(&DONE));
         assert_nothing_was_repeated(&lab);
         assert_eq!(state_of(&below).await, (Status::Completed, 1));
-    }
-}
-
-case! {
-    async fn a_tree_that_is_too_large_to_retry_is_refused() {
-        let lab = Lab::new();
-        let engine = TestEngine::builder().resource(lab.clone()).open().await.unwrap();
-        let run = engine.start(breaks_many, 1_000).await.unwrap();
-        assert!(soon(&run).await.is_err());
-        ["broken 0", "broken 1"].iter().for_each(|name| mend(&lab, name));
-        let error = run.retry().await.unwrap_err();
-        assert_eq!(error.code(), Code::Limit, "{error:?}");
-        assert!(format!("{error:?}").contains("retry its children first"), "{error:?}");
-        assert_eq!(state_of(&run).await, (Status::Failed, 0));
-        let child: Run<String> = engine.get_run(run.children().await.unwrap()[0].clone());
-        child.retry().await.unwrap();
-        soon(&child).await.unwrap();
-        run.retry().await.unwrap();
-        assert_eq!(soon(&run).await.unwrap(), 1_000);
-        assert_eq!(lab.count("broken 0") + lab.count("broken 1"), 2_000);
     }
 }

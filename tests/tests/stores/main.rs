@@ -11,6 +11,7 @@ mod deliveries;
 mod deployments;
 mod effects;
 mod fixture;
+mod generations;
 mod listing;
 mod messages;
 #[cfg(unix)]
@@ -256,7 +257,8 @@ every {
         expired_runs_are_removed_in_the_order_of_their_ends,
         a_run_with_an_unacknowledged_notice_does_not_expire,
         held_payloads_are_removed_when_their_time_is_over,
-        concurrent_deletes_and_cleanings_do_not_conflict,
+        concurrent_deletes_and_cleanings_do_not_conflict;
+    generations:
         the_oldest_generations_of_a_run_are_removed_and_the_others_stay,
         the_rows_of_a_long_generation_are_removed_in_batches_or_with_its_run,
         recoveries_are_kept_when_old_generations_are_removed;
