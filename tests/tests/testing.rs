@@ -378,9 +378,11 @@ async fn draws() -> Result<(u64, SystemTime)> {
 
 #[tokio::test]
 async fn an_exploration_of_a_sound_workflow_has_one_result() -> Result<()> {
-    let explored = explore(sums, ()).engine(|| engine().mock(fetch, |page| Ok(page * 10))).seeds(50).await?;
+    let is_full = std::env::var("WORKFLOW_SWEEP").is_ok_and(|sweep| sweep == "full");
+    let seeds = if is_full { 10_000 } else { 50 };
+    let explored = explore(sums, ()).engine(|| engine().mock(fetch, |page| Ok(page * 10))).seeds(seeds).await?;
     assert!(explored.crashes > 4 && explored.crashes <= explored.commits, "{explored}");
-    assert_eq!(explored.executions, 2 + explored.crashes + 50, "{explored}");
+    assert_eq!(explored.executions as u64, 2 + explored.crashes as u64 + seeds, "{explored}");
     assert_eq!(explored.one()?, 100);
     assert!(explore(draws, ()).allow_real_steps().await?.one()?.0 > 0);
     Ok(())
