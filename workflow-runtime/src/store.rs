@@ -1,4 +1,4 @@
-//! The interface between the engine and a database.
+//! The interface between the engine and a database. It is unstable: any version of this library may change it.
 //!
 //! All writes pass through [`Store::commit`], which takes a group of independent writes; all other methods only read.
 //! A store manages rows and their fences. It has no knowledge of workflows: journal bodies are opaque bytes.

@@ -28,7 +28,7 @@ struct Mail {
     subject: String,
 }
 
-/// Stands for the mail service. The function `users` receives the mails.
+/// Simulates the mail service. The function `users` receives the mails.
 struct Mailer(mpsc::UnboundedSender<Mail>);
 
 #[step(retries = 5, backoff = "1s..10m", timeout = "30s")]
@@ -62,7 +62,7 @@ async fn onboarding(user: String) -> Result<Outcome> {
     Ok(Outcome::Confirmed { reminders })
 }
 
-/// Stands for the users: Ada follows the link in the reminder.
+/// Simulates the users: Ada follows the link in the reminder.
 async fn users(engine: &Engine, mut mails: mpsc::UnboundedReceiver<Mail>) -> Result<()> {
     while let Some(mail) = mails.recv().await {
         if mail.to == "ada" && mail.subject == REMINDER {

@@ -23,7 +23,7 @@ struct Payment {
     cents: u32,
 }
 
-/// Stands for a request to another service.
+/// Simulates a request to another service.
 async fn request(what: String) {
     println!("  {what}");
     tokio::time::sleep(Duration::from_millis(50)).await;

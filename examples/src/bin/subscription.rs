@@ -43,7 +43,7 @@ enum Signal {
     Cancel,
 }
 
-/// Stands for the payment service. The function `customer` receives each bill.
+/// Simulates the payment service. The function `customer` receives each bill.
 struct Bank(mpsc::UnboundedSender<(u32, bool)>);
 
 /// Returns whether the bank has paid. A declined card is a result, not an error of the step.
@@ -110,7 +110,7 @@ async fn subscription(mut now: Subscription) -> Result<Subscription> {
     }
 }
 
-/// Stands for a customer, who reacts to the bills.
+/// Simulates a customer, who reacts to the bills.
 async fn customer(engine: &Engine, mut bills: mpsc::UnboundedReceiver<(u32, bool)>) -> Result<()> {
     while let Some((month, paid)) = bills.recv().await {
         let signal = match month {

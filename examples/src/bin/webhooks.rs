@@ -66,7 +66,7 @@ async fn receive(State(engine): State<Engine>, Json(event): Json<Event>) -> Resp
     }
 }
 
-/// Stands for the servers of the subscribers.
+/// Simulates the servers of the subscribers.
 async fn subscriber(Path(name): Path<String>, headers: HeaderMap, Json(event): Json<Event>) -> StatusCode {
     static REQUESTS_WHILE_DOWN: AtomicU32 = AtomicU32::new(0);
     let status = match name.as_str() {
@@ -91,7 +91,7 @@ async fn send(address: SocketAddr, path: &str, key: &str, event: &Event) -> Resu
     Ok(sender.send_request(request).await?.status())
 }
 
-/// Stands for the sender of webhooks: it sends its event twice, and waits for the result of the run.
+/// Simulates the sender of webhooks: it sends its event twice, and waits for the result of the run.
 async fn sender(engine: &Engine, address: SocketAddr) -> Result<()> {
     let event = Event { id: "event-1".into(), what: "order paid".into() };
     for _ in 0..2 {

@@ -91,7 +91,7 @@ impl Inner {
                 // The other runs of the cycle leave memory as well.
                 Ok(Some(cycle)) if cycle.closed_by == id => tracing::warn!(
                     run = %id,
-                    "{}; cancel one of them, unless one can go on without the others",
+                    "{}; cancel one of them, unless one can continue without the others",
                     cycle.reason()
                 ),
                 Ok(_) => {}

@@ -1,4 +1,4 @@
-//! The ledger: a file with one line of JSON for each payment, refund and parcel. It stands for services outside the
+//! The ledger: a file with one line of JSON for each payment, refund and parcel. It simulates services outside the
 //! shop.
 
 use std::fs::{File, OpenOptions};

@@ -210,7 +210,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
         check_plans(&connection);
-        // Nor does it depend on what the database knows of its rows.
+        // Nor does it depend on the statistics that the database has of its rows.
         connection.execute_batch(ROWS).unwrap();
         check_plans(&connection);
     }
