@@ -28,7 +28,7 @@ pub(crate) use self::core::Core;
 pub(crate) use self::event::Class;
 pub(crate) use self::format::Encoded;
 pub(crate) use self::identity::{Identity, Target};
-pub(crate) use self::journal::{Command, Delivery, End, Event, TurnRecord};
+pub(crate) use self::journal::{Command, Commands, Delivery, End, Event, TurnRecord};
 pub(crate) use self::kind::{Begins, Completion, Kind};
 pub(crate) use self::open_work::{Outstanding, outstanding, owes_rollback};
 pub(crate) use self::operation::Operation;

@@ -219,7 +219,7 @@ impl Inner {
 
     fn first_turn(&self, core: &mut Core, new: &New) -> Result<TurnRecord> {
         let delivery = core.deliver(new.created_at, new.started(&self.random))?;
-        let record = TurnRecord { deliveries: vec![delivery] };
+        let record = TurnRecord::from(delivery);
         if self.settings.replay_every_turn {
             let mut again = Core::new(core.definition(), core.shared().identity().clone(), self.host.clone());
             turn::replay_again(&mut again, &record)?;

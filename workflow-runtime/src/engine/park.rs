@@ -12,7 +12,7 @@ use super::parts::waiters::Done;
 use super::{effects, messages};
 use crate::error::{Code, Error, Result};
 use crate::model::Status;
-use crate::replay::{Delivery, End, Event, Outstanding, TurnRecord, outstanding, owes_rollback};
+use crate::replay::{Commands, Delivery, End, Event, Outstanding, TurnRecord, outstanding, owes_rollback};
 use crate::store::{Effects, Fence, JournalRow, RowChange, RunKey, Turn};
 
 /// Gives up a run that is not in memory and that this build cannot continue, or ends it if it was cancelled.
@@ -148,9 +148,15 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
     let end = End::Cancelled(reason.clone());
     let error = row_error::of_end(&end);
     let end = Some(end);
-    let delivery =
-        Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
-    let row = journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
+    let delivery = Delivery {
+        at,
+        event: Event::Cancel { reason },
+        commands: Commands::new(),
+        unwinds: None,
+        undoes: Vec::new(),
+        end,
+    };
+    let row = journal_row(engine, index, &delivery.into())?;
     let change = RowChange {
         status: Status::Cancelled,
         wake_at: None,

@@ -13,7 +13,7 @@ use super::parts::waiters::Done;
 use crate::error::{Code, Error, Result};
 use crate::history::HistoryReader;
 use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
-use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
+use crate::replay::{Commands, Delivery, Encoded, End, Event, TurnRecord};
 use crate::store::{
     Budget, Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Message, NEVER, RemoveGenerations,
     RemoveGenerationsAnswer, Request, RunKey, RunRow,
@@ -68,8 +68,8 @@ impl Inner {
         let at = self.clock.now();
         let (event, end) =
             (Event::Cancel { reason: DELETION_REASON.into() }, Some(End::Cancelled(DELETION_REASON.into())));
-        let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
-        let Encoded { format, checksum, body } = TurnRecord { deliveries: vec![delivery] }.encode()?;
+        let delivery = Delivery { at, event, commands: Commands::new(), unwinds: None, undoes: Vec::new(), end };
+        let Encoded { format, checksum, body } = TurnRecord::from(delivery).encode()?;
         Ok(Message { dedupe: None, arrived_at: at, format, checksum, body })
     }
 

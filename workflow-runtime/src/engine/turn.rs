@@ -78,7 +78,10 @@ async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
 struct Prepared {
     /// `None` if the turn changes nothing in the store.
     turn: Option<Turn>,
-    record: TurnRecord,
+    /// What is recorded, if its spans are followed.
+    followed: Option<Box<TurnRecord>>,
+    /// Whether the run begins, or is reopened.
+    begins: bool,
     /// How the workflow ended.
     end: Option<End>,
     /// Whether the run leaves memory: it has ended, or cannot continue.
@@ -99,12 +102,19 @@ async fn turn(
     arrivals: VecDeque<Arrival>,
 ) -> bool {
     // A function of its own: what it needs is not part of the driver's task during the commit.
-    let Prepared { turn, record, end, is_over, last_waiter, is_idle, due } =
+    let Prepared { turn, followed, begins, end, is_over, last_waiter, is_idle, due } =
         prepare(engine, live, driver, arrivals).await;
     // By reference: a moved turn would have a second place in the task.
     if let Some(turn) = &turn {
         let Some(notified) = commit(engine, &live.id, turn).await else { return false };
-        committed(engine, live, driver, turn, &record, end.is_some(), notified);
+        // Before any waiter is woken: the run's own span is exported after the spans of its parts.
+        if let Some(record) = followed {
+            driver.spans.recorded(&record, end.is_some());
+        }
+        if begins {
+            engine.metrics.started(live.definition.source.id);
+        }
+        committed(engine, live, driver, turn, notified);
     }
     if is_over {
         let status = driver.status;
@@ -137,35 +147,75 @@ async fn prepare(
     arrivals: VecDeque<Arrival>,
 ) -> Prepared {
     let mut draft = deliver(engine, live, driver, arrivals);
-    if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
-        Box::pin(verify(engine, live, &mut draft)).await;
+    // The futures of both rare cases own the draft, which is thus not a part of the driver's task.
+    if asks_the_store(engine, &draft) {
+        draft = Box::pin(asked(engine, live, draft)).await;
     }
-    if !draft.effects.children.is_empty() {
-        Box::pin(engine.find_children(&mut draft.effects.children)).await;
-    }
-    if draft.effects.continued.is_some() {
-        Box::pin(engine.find_latest(live.definition, &mut draft.effects.continued)).await;
-    }
-    let (row, mut effects) = match encode(engine, driver.next_index, &draft) {
+    let (row, effects) = match encode(engine, driver.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {
             reject(engine, &mut draft, error);
             (None, None)
         }
     };
-    if draft.fault.is_some() {
-        keep_what_comes_no_more(engine, live, driver, &mut draft);
+    match draft.fault.is_some() {
+        false => prepared(engine, live, driver, draft, (row, effects), None),
+        true => Box::pin(refused(engine, live, driver, draft, (row, effects))).await,
     }
+}
+
+/// Whether the draft needs a read of the store before it is encoded.
+fn asks_the_store(engine: &Inner, draft: &Draft) -> bool {
+    is_verified(engine, draft) || !draft.effects.children.is_empty() || draft.effects.continued.is_some()
+}
+
+fn is_verified(engine: &Inner, draft: &Draft) -> bool {
+    engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty()
+}
+
+/// The draft after the reads that it needs.
+async fn asked(engine: &Arc<Inner>, live: &Arc<ActiveRun>, mut draft: Draft) -> Draft {
+    if is_verified(engine, &draft) {
+        verify(engine, live, &mut draft).await;
+    }
+    if !draft.effects.children.is_empty() {
+        engine.find_children(&mut draft.effects.children).await;
+    }
+    if draft.effects.continued.is_some() {
+        engine.find_latest(live.definition, &mut draft.effects.continued).await;
+    }
+    draft
+}
+
+/// The turn of a run that cannot continue.
+async fn refused(
+    engine: &Arc<Inner>,
+    live: &Arc<ActiveRun>,
+    driver: &mut DriverState,
+    mut draft: Draft,
+    encoded: (Option<JournalRow>, Option<Box<store::Effects>>),
+) -> Prepared {
+    keep_what_comes_no_more(engine, live, driver, &mut draft);
+    let change = match &draft.fault {
+        Some(fault) => Some(engine.refuse(&live.id, fault.clone().run(&live.id), encoded.0.is_some()).await),
+        None => None,
+    };
+    prepared(engine, live, driver, draft, encoded, change)
+}
+
+/// The turn, and what is done after its commit. `refusal` is the change of a run that cannot continue.
+fn prepared(
+    engine: &Inner,
+    live: &ActiveRun,
+    driver: &mut DriverState,
+    mut draft: Draft,
+    (row, mut effects): (Option<JournalRow>, Option<Box<store::Effects>>),
+    refusal: Option<RowChange>,
+) -> Prepared {
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
     let is_over = end.is_some() || draft.fault.is_some();
     let last_waiter = if is_over { engine.waiters.latest() } else { 0 };
-    let change = match &draft.fault {
-        Some(fault) => {
-            let refused = engine.refuse(&live.id, fault.clone().run(&live.id), row.is_some());
-            Some(Box::pin(refused).await)
-        }
-        None => row_change(driver, end.as_ref()),
-    };
+    let change = refusal.or_else(|| row_change(driver, end.as_ref()));
     engine.notify(&mut effects, change.as_ref().filter(|_| is_over));
     let is_idle = draft.idle && row.is_none() && draft.delivered.is_empty();
     let is_sent = row.is_some()
@@ -189,21 +239,13 @@ async fn prepare(
             settles: draft.settles,
         }
     });
-    Prepared { turn, record: draft.record, end, is_over, last_waiter, is_idle, due: draft.due }
+    let begins = begins(&draft.record, live.generation);
+    let followed = driver.spans.are_followed().then(|| Box::new(draft.record));
+    Prepared { turn, followed, begins, end, is_over, last_waiter, is_idle, due: draft.due }
 }
 
 /// Reports a turn that is committed.
-fn committed(
-    engine: &Inner,
-    live: &ActiveRun,
-    driver: &mut DriverState,
-    turn: &Turn,
-    record: &TurnRecord,
-    ends: bool,
-    notified: bool,
-) {
-    // Before any waiter is woken: the run's own span is exported after the spans of its parts.
-    driver.spans.recorded(record, ends);
+fn committed(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, turn: &Turn, notified: bool) {
     if effects::may_have_news(turn.effects.as_deref()) || notified {
         engine.news.sent();
     }
@@ -218,9 +260,6 @@ fn committed(
     if let Some(change) = &turn.change {
         (driver.status, driver.wake_at, driver.error) = (change.status, change.wake_at, change.error.clone());
         driver.is_refused = false;
-    }
-    if begins(record, live.generation) {
-        engine.metrics.started(live.definition.source.id);
     }
 }
 

@@ -110,20 +110,13 @@ fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::Commands;
 
     fn started(at: u64) -> TurnRecord {
         let event = Event::Timer { op: 1 };
         let command = Command::Timer { op: 2, until: at };
-        TurnRecord {
-            deliveries: vec![Delivery {
-                at,
-                event,
-                commands: vec![command],
-                unwinds: None,
-                undoes: Vec::new(),
-                end: None,
-            }],
-        }
+        let commands = Commands::from_buf([command]);
+        Delivery { at, event, commands, unwinds: None, undoes: Vec::new(), end: None }.into()
     }
 
     #[test]

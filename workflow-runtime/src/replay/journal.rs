@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::carried::{Carried, Reopening};
@@ -14,8 +15,14 @@ use crate::keys::KeyBase;
 /// One turn: a row of the journal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TurnRecord {
-    pub deliveries: Vec<Delivery>,
+    pub deliveries: Deliveries,
 }
+
+/// The deliveries of a turn, of which there is usually one.
+pub(crate) type Deliveries = SmallVec<[Delivery; 1]>;
+
+/// The commands after an event, of which there is usually one.
+pub(crate) type Commands = SmallVec<[Command; 1]>;
 
 /// A function that may change a payload.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&mut Payload);
@@ -27,6 +34,12 @@ pub(super) fn each_text(text: &str, visit: Visit<'_>) -> String {
         codec::decode("the text", &payload)
     });
     changed.unwrap_or_else(|_| text.to_owned())
+}
+
+impl From<Delivery> for TurnRecord {
+    fn from(delivery: Delivery) -> Self {
+        TurnRecord { deliveries: Deliveries::from_buf([delivery]) }
+    }
 }
 
 impl TurnRecord {
@@ -47,8 +60,8 @@ pub(crate) struct Delivery {
     /// The event's time, in milliseconds since 1970: `now()` returns it until the next event.
     pub at: u64,
     pub event: Event,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub commands: Vec<Command>,
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub commands: Commands,
     /// How the workflow ended, if rollbacks follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwinds: Option<End>,

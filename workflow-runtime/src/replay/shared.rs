@@ -36,7 +36,7 @@ pub(crate) use self::surplus::{Forward, Heir};
 use super::carried::Inherited;
 use super::divergence::{Divergence, Known};
 use super::identity::Identity;
-use super::journal::Command;
+use super::journal::{Command, Commands};
 use super::kind::{Completion, Kind};
 use crate::codec::Payload;
 use crate::definition::{Bodies, StepDefinition, WorkflowDefinition};
@@ -109,7 +109,7 @@ struct State {
     outstanding: usize,
     /// Whether an attempt of one of `ops` has failed.
     may_be_failing: bool,
-    commands: Vec<Command>,
+    commands: Commands,
     actions: Actions,
     effects: Effects,
     streams: Streams,
@@ -212,7 +212,7 @@ impl Shared {
                 ops: FxHashMap::default(),
                 outstanding: 0,
                 may_be_failing: false,
-                commands: Vec::new(),
+                commands: Commands::new(),
                 actions: Actions::new(),
                 effects: Effects::default(),
                 streams: Streams::default(),

@@ -173,7 +173,7 @@ impl Inner {
             match &mut turn {
                 Some((of, record)) if *of == row => record.deliveries.push(delivery),
                 _ => {
-                    if let Some((_, record)) = turn.replace((row, TurnRecord { deliveries: vec![delivery] })) {
+                    if let Some((_, record)) = turn.replace((row, TurnRecord::from(delivery))) {
                         push(record)?;
                     }
                 }

@@ -8,7 +8,7 @@ use tokio::task::Unconstrained;
 
 use super::super::carried::Carried;
 use super::super::divergence::{Divergence, untaken};
-use super::super::journal::{Command, End};
+use super::super::journal::{Command, Commands, End};
 use super::super::kind::{Completion, Kind};
 use super::super::request::Failing;
 use super::super::shared::BranchId;
@@ -53,12 +53,12 @@ impl Shared {
         let _ = self.alarm.set(Box::new(alarm));
     }
 
-    pub(in crate::replay) fn begin(&self, at: u64, expected: Option<Vec<Command>>) -> u64 {
+    pub(in crate::replay) fn begin(&self, at: u64, expected: Option<Commands>) -> u64 {
         let mut state = self.state();
         state.phase = Phase::Polling;
         state.event += 1;
         state.now = state.now.max(at);
-        state.expected = expected.map(Vec::into_iter);
+        state.expected = expected.map(|commands| commands.into_vec().into_iter());
         state.now
     }
 
@@ -180,7 +180,7 @@ impl Shared {
         &self,
         end: Option<&End>,
         later: impl FnOnce() -> Vec<Command>,
-    ) -> Result<Vec<Command>, Error> {
+    ) -> Result<Commands, Error> {
         let mut state = self.state();
         state.phase = Phase::Idle;
         if let Some(fault) = state.fault.take() {

@@ -5,12 +5,12 @@ use rand::Rng;
 
 use super::support::*;
 use crate::keys::KeyBase;
-use crate::replay::{Command, Delivery, End, Event, HookRequest, Kind, Reopening, StepRequest};
+use crate::replay::{Command, Commands, Delivery, End, Event, HookRequest, Kind, Reopening, StepRequest};
 
 /// The turns of a run, followed by the event that reopens it.
 fn reopened(driven: &Driven, reopening: Reopening) -> Vec<Delivery> {
     let event = Event::Reopened { seed: "another seed".to_owned(), reopening };
-    let (commands, unwinds, undoes, end) = (Vec::new(), None, Vec::new(), None);
+    let (commands, unwinds, undoes, end) = (Commands::new(), None, Vec::new(), None);
     [driven.turns(), &[Delivery { at: driven.last().at, event, commands, unwinds, undoes, end }]].concat()
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::join;
 
 use super::support::*;
 use crate::error::{Code, Error};
-use crate::replay::{Action, Delivery, Event, Reopening, Rollback, StepRequest, TurnRecord, owes_rollback};
+use crate::replay::{Action, Commands, Delivery, Event, Reopening, Rollback, StepRequest, owes_rollback};
 
 const TWO: Body = |_| {
     run(async {
@@ -262,7 +262,7 @@ fn the_journal_alone_determines_the_steps_to_undo() {
     });
     let mut owed = BTreeMap::new();
     let owes = |driven: &Driven, owed: &mut BTreeMap<u64, bool>| {
-        owes_rollback(owed, &TurnRecord { deliveries: vec![driven.last().clone()] });
+        owes_rollback(owed, &driven.last().clone().into());
         owed.clone()
     };
     assert_eq!(owes(&driven, &mut owed), [(0, false), (1, false)].into());
@@ -277,8 +277,8 @@ fn the_journal_alone_determines_the_steps_to_undo() {
         let mut owed = owed.clone();
         let event = Event::Reopened { seed: SEED.to_owned(), reopening };
         let delivery =
-            Delivery { event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), ..driven.last().clone() };
-        owes_rollback(&mut owed, &TurnRecord { deliveries: vec![delivery] });
+            Delivery { event, commands: Commands::new(), unwinds: None, undoes: Vec::new(), ..driven.last().clone() };
+        owes_rollback(&mut owed, &delivery.into());
         owed
     };
     let fork = || Reopening { source: Some("run-0".to_owned()), ..Reopening::default() };

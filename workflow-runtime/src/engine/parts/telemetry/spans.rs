@@ -29,6 +29,11 @@ impl Spans {
         Spans(exporter.map(followed))
     }
 
+    /// Whether the turns of the run have spans.
+    pub fn are_followed(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Exports the spans that end in a recorded turn; `ended` if the run has ended, or its generation.
     pub fn recorded(&mut self, record: &TurnRecord, ended: bool) {
         let Some(followed) = &mut self.0 else { return };

@@ -96,7 +96,7 @@ impl Driven {
 
     pub fn try_deliver_at(&mut self, at: u64, event: Event) -> Result<Vec<Command>, Error> {
         let delivery = self.core.deliver(at, event)?;
-        let commands = delivery.commands.clone();
+        let commands = delivery.commands.to_vec();
         self.turns.push(delivery);
         self.observed.push(observed(&self.core));
         Ok(commands)
@@ -192,7 +192,7 @@ impl Driven {
             let mut open = BTreeMap::new();
             for (number, delivery) in stored(self.turns.clone()).into_iter().enumerate() {
                 let what = format!("turn {number} of {}, of which {repeated} are repeated", self.turns.len());
-                outstanding(&mut open, &TurnRecord { deliveries: vec![delivery.clone()] });
+                outstanding(&mut open, &delivery.clone().into());
                 if number < repeated {
                     core.replay(delivery, Vec::new).unwrap_or_else(|error| panic!("{what}: {error:?}"));
                     assert!(core.shared().take_actions().is_empty(), "{what}: a replay asks for nothing to be done");
@@ -229,8 +229,8 @@ fn compare_outstanding(core: &Core, open: &BTreeMap<u64, Outstanding>) {
 
 /// Stores turns and reads them back.
 fn stored(turns: Vec<Delivery>) -> Vec<Delivery> {
-    let row = TurnRecord { deliveries: turns }.encode().expect("the turns are stored");
-    TurnRecord::decode(row.format, row.checksum, &row.body).expect("the turns are read back").deliveries
+    let row = TurnRecord { deliveries: turns.into() }.encode().expect("the turns are stored");
+    TurnRecord::decode(row.format, row.checksum, &row.body).expect("the turns are read back").deliveries.into_vec()
 }
 
 fn text(delivery: &Delivery) -> String {
