@@ -41,17 +41,13 @@ impl Checked {
         self.arguments.iter().filter(|argument| argument.resource.is_none() && !argument.is_transaction)
     }
 
-    /// The types of arguments that may not be storable.
-    pub(crate) fn suspects(&self) -> Vec<&Type> {
-        self.passed().map(|argument| &*argument.inner.ty).filter(|ty| !is_storable(ty)).collect()
-    }
-
     /// The span of the tuple of all arguments: the compiler reports an error of one argument for the tuple, so the
     /// argument that may be wrong is the best place.
     pub(crate) fn tuple_span(&self, sig: &Signature) -> Span {
-        match self.suspects()[..] {
-            [] => sig.ident.span(),
-            [one] => one.span(),
+        let mut suspects = self.passed().map(|argument| &argument.inner.ty).filter(|ty| !is_storable(ty));
+        match (suspects.next(), suspects.next()) {
+            (None, _) => sig.ident.span(),
+            (Some(only), None) => only.span(),
             _ => sig.paren_token.span.join(),
         }
     }

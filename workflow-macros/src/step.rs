@@ -9,7 +9,7 @@ use crate::errors::Errors;
 use crate::function::Function;
 use crate::options::{Kind, Options};
 use crate::signature::{self, Checked};
-use crate::workflow::{body_lints, checks, described, output, source};
+use crate::workflow::{body_lints, described, output, source};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -73,7 +73,6 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let transaction = options.transaction.map(|span| quote_spanned!(span=> .transaction()));
     let made = attempt_of(&v1, options, signature, &run, asyncness.is_some());
     let (resources, passed) = (local("resources"), passed(signature));
-    let checks = checks(&v1, &signature.suspects());
     let tuple = signature.tuple_span(sig);
     let args = quote_spanned!(tuple=> (#(#types,)*));
     let given = quote_spanned!(tuple=> &(#(#names,)*));
@@ -98,8 +97,6 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         }
 
         #v1::inventory::submit! { #v1::Item::Step(&#definition) }
-
-        #checks
 
         #(#body_attrs)*
         #lints

@@ -72,14 +72,17 @@ fn outer(
     let (run, lints) = (function.fresh("__body", span), body_lints());
 
     // The argument itself for a single one, so that `start(greet, name)` reads as the call does.
-    let (args, pattern) = match (&types[..], &names[..]) {
-        ([ty], [name]) => (quote!(#ty), quote!(#name)),
+    let form = |span, form: &str| {
+        let (v1, form) = (options.v1(span), syn::Ident::new(form, span));
+        quote_spanned!(span=> #v1::#form)
+    };
+    let (form, args, pattern) = match (&types[..], &names[..]) {
+        ([ty], [name]) => (form(ty.span(), "One"), quote!(#ty), quote!(#name)),
         _ => {
             let span = signature.tuple_span(sig);
-            (quote_spanned!(span=> (#(#types),*)), quote_spanned!(span=> (#(#names),*)))
+            (form(span, "Tuple"), quote_spanned!(span=> (#(#types),*)), quote_spanned!(span=> (#(#names),*)))
         }
     };
-    let checks = checks(v1, &signature.suspects());
     let source = source(v1, options, function);
     let validate = validate(v1, options, &pattern, &names);
     let was = &options.was;
@@ -95,6 +98,7 @@ fn outer(
             #v1::WorkflowDefinition::new::<#workflow>(#source, &[#(#was),*]).described(#described)#pinned;
 
         impl #v1::Workflow for #workflow {
+            type Form = #form;
             type Args = #args;
             type Output = #output;
             const DEFINITION: &'static #v1::WorkflowDefinition = &#definition;
@@ -110,8 +114,6 @@ fn outer(
         }
 
         #v1::inventory::submit! { #v1::Item::Workflow(&#definition) }
-
-        #checks
 
         #(#body_attrs)*
         #lints
@@ -165,29 +167,6 @@ fn validate(v1: &TokenStream, options: &Options, pattern: &TokenStream, names: &
             ::core::result::Result::map_err(#path(#(#names),*), ::core::convert::Into::into)
         }
     }
-}
-
-/// Checks the bounds of each argument at its own type, since the error for the tuple of all would not say which one.
-pub(crate) fn checks(v1: &TokenStream, suspects: &[&syn::Type]) -> TokenStream {
-    if suspects.len() < 2 {
-        return TokenStream::new();
-    }
-    let checks = suspects.iter().map(|ty| {
-        let v1 = respan(v1, ty.span());
-        quote_spanned!(ty.span()=> #v1::argument::<#ty>();)
-    });
-    quote!(const _: fn() = || { #(#checks)* };)
-}
-
-fn respan(tokens: &TokenStream, span: proc_macro2::Span) -> TokenStream {
-    tokens
-        .clone()
-        .into_iter()
-        .map(|mut token| {
-            token.set_span(span.resolved_at(token.span()));
-            token
-        })
-        .collect()
 }
 
 /// The return type of the function; if it is missing, which is reported, the required type.

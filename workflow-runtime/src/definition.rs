@@ -1,5 +1,6 @@
 //! The definitions that the attributes make and register: workflows, steps, their policies and resources.
 
+mod arguments;
 mod bodies;
 mod described;
 mod outcome;
@@ -9,6 +10,7 @@ mod source;
 mod step;
 mod workflow;
 
+pub use self::arguments::{FormOf, One, Tuple};
 pub(crate) use self::bodies::Bodies;
 #[cfg(feature = "testing")]
 pub(crate) use self::bodies::Replace;
@@ -27,4 +29,4 @@ pub use self::source::{Item, Source};
 pub use self::step::Transactional;
 pub use self::step::{Execution, Step, StepCode, StepDefinition};
 pub(crate) use self::workflow::validated;
-pub use self::workflow::{Fallible, Stored, Workflow, WorkflowDefinition, WorkflowFn};
+pub use self::workflow::{Fallible, Returned, Workflow, WorkflowDefinition, WorkflowFn};

@@ -208,7 +208,7 @@ pub use self::context::{
     continue_as_new_suggested, deprecated_patch, hook, nondeterministic, now, patched, random, remove_attribute,
     request_context, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
-pub use self::definition::{Fallible, Workflow, WorkflowFn};
+pub use self::definition::{Fallible, Returned, Workflow, WorkflowFn};
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub use self::error::{Code, Error, Failure, IntoWorkflowError, Result};
@@ -247,10 +247,10 @@ pub mod __private {
         pub use crate::definition::Described;
         #[cfg(feature = "schema")]
         pub use crate::definition::PayloadDefinition;
-        pub use crate::definition::Workflow;
         pub use crate::definition::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
         #[cfg(feature = "schema")]
         pub use crate::definition::{NoSchema, ResultSchemaOf, SchemaOf, schema};
+        pub use crate::definition::{One, Tuple, Workflow};
         pub use crate::definition::{Requirement, Resources};
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
         pub use crate::error::Error;

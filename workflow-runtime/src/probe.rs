@@ -16,7 +16,6 @@ pub use tokio;
 pub use self::callee::*;
 pub use self::unawaited::*;
 pub use self::value::*;
-use crate::definition::Stored;
 use crate::durable::Durable;
 
 /// Accepts everything that no inherent method of its probe refuses.
@@ -36,10 +35,6 @@ pub trait Pass {
         self.pass()
     }
 }
-
-/// The bound of an argument of a workflow or a step. The attributes check it at each argument's own type, where the error
-/// for the tuple of all arguments would not name the wrong one.
-pub const fn argument<T: Stored>() {}
 
 /// The operand of a macro with the name of one that awaits: durable if it is a future at all.
 pub struct Operand<T>(pub T);

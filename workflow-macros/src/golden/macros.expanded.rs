@@ -18,6 +18,7 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
         )
         .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = ();
         type Output = Result<()>;
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;

@@ -37,6 +37,7 @@ fn not_async(
             ),
         );
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Form = ::workflow_runtime::__private::v1::One;
         type Args = (u32, u32);
         type Output = ::core::result::Result<
             (),

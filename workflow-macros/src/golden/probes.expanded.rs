@@ -28,6 +28,7 @@ fn probes(
             ),
         );
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = (HashMap<u64, u64>, Instant);
         type Output = Result<()>;
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
@@ -45,10 +46,6 @@ fn probes(
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
-    const _: fn() = || {
-        ::workflow_runtime::__private::v1::argument::<HashMap<u64, u64>>();
-        ::workflow_runtime::__private::v1::argument::<Instant>();
-    };
     #[allow(
         clippy::needless_pass_by_value,
         clippy::too_many_arguments,

@@ -30,6 +30,7 @@ pub fn checkout(
             ),
         );
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = (u64, u32);
         type Output = Result<String>;
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
@@ -87,6 +88,7 @@ fn greet(
             ),
         );
     impl my::reexport::__private::v1::Workflow for __Workflow {
+        type Form = my::reexport::__private::v1::One;
         type Args = String;
         type Output = Result<String>;
         const DEFINITION: &'static my::reexport::__private::v1::WorkflowDefinition = &__DEFINITION;
@@ -135,6 +137,7 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
         )
         .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = ();
         type Output = Result<()>;
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;

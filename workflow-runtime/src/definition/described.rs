@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::workflow::{Stored, Validate, Workflow, WorkflowDefinition, validated};
-use crate::codec::{self, Payload};
+use super::arguments::FormOf;
+use super::workflow::{Validate, Workflow, WorkflowDefinition, validated};
+use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::text::excerpt;
 
@@ -32,11 +33,15 @@ impl Described {
 
 /// Converts JSON to the arguments of a workflow.
 pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) -> Result<Payload> {
-    accept_as(definition, W::validate, args)
+    accept_as::<W::Args, W::Form>(definition, W::validate, args)
 }
 
 /// Generic over the arguments only, so that workflows with the same ones share it.
-fn accept_as<A: Stored>(definition: &WorkflowDefinition, validate: Validate<A>, args: Value) -> Result<Payload> {
+fn accept_as<A, Form: FormOf<A>>(
+    definition: &WorkflowDefinition,
+    validate: Validate<A>,
+    args: Value,
+) -> Result<Payload> {
     let names = definition.described.arguments;
     let invalid = |path: &str, what: String| {
         let at = if path.is_empty() { String::new() } else { format!(" at {path}") };
@@ -58,12 +63,12 @@ fn accept_as<A: Stored>(definition: &WorkflowDefinition, validate: Validate<A>, 
         args => args,
     };
     let found = excerpt(&args.to_string());
-    let args: A = serde_path_to_error::deserialize(args).map_err(|error| {
+    let args = Form::accept(args).map_err(|error| {
         let path = named(&error.path().to_string(), names);
         invalid(&path, error.into_inner().to_string()).found(&found)
     })?;
     validated(definition, validate, &args)?;
-    codec::encode("the workflow's arguments", &args)
+    Form::encode(&args, "the workflow's arguments")
 }
 
 /// Replaces the index of an argument in a path by the argument's name.

@@ -4,12 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
 
+use super::arguments::{Arguments, Tuple};
 use super::described::Described;
 use super::outcome::{AttemptFailure, AttemptResult, Encoded, adopt, attempt_result};
 use super::policy::Policy;
 use super::resources::{Requirement, Resources};
 use super::source::Source;
-use super::workflow::{Fallible, Stored};
+use super::workflow::Fallible;
 use crate::codec::{self, Payload, Recode};
 use crate::error::Error;
 use crate::panics::caught;
@@ -43,7 +44,7 @@ impl<R> Execution<R> {
 /// A step: the hidden type behind each `#[step]` function. Only the attribute implements it.
 pub trait Step: 'static {
     /// The arguments, always as a tuple, without the resources.
-    type Args: Stored;
+    type Args: Arguments<Tuple>;
     /// The return type of the function: a `Result`.
     type Output: Fallible;
     /// The code that steps with the same types share.
@@ -64,9 +65,9 @@ pub struct StepCode<A, R> {
     pub(crate) returned: fn(Result<&Encoded, Error>) -> Result<R, Error>,
 }
 
-impl<A: Stored, R: Fallible> StepCode<A, R> {
+impl<A: Arguments<Tuple>, R: Fallible> StepCode<A, R> {
     const fn new(attempt: Attempt<A, R>) -> Self {
-        StepCode { attempt, encode: |args| codec::encode("an argument of the step", args), returned: returned::<R> }
+        StepCode { attempt, encode: |args| args.encode("an argument of the step"), returned: returned::<R> }
     }
 }
 
@@ -88,14 +89,14 @@ pub(crate) trait Execute: Sync {
     ) -> Result<Execution<AttemptResult>, Error>;
 }
 
-impl<A: Stored, R: Fallible> Execute for StepCode<A, R> {
+impl<A: Arguments<Tuple>, R: Fallible> Execute for StepCode<A, R> {
     fn execute(
         &self,
         step: &'static str,
         args: &Payload,
         resources: &Resources,
     ) -> Result<Execution<AttemptResult>, Error> {
-        let args = codec::decode::<A>("the step's arguments", args)
+        let args = A::decode("the step's arguments", args)
             .map_err(|error| error.operation(format!("step `{step}`")).into_fatal())?;
         Ok(match (self.attempt)(args, resources)? {
             Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
@@ -153,7 +154,7 @@ impl StepDefinition {
             requires: &[],
             execute: S::CODE,
             adopt: adopt::<<S::Output as Fallible>::Err>,
-            recode_args: codec::recode::<S::Args>,
+            recode_args: S::Args::recode,
             check_args: check_args::<S::Args>,
             args_name: std::any::type_name::<S::Args>,
             #[cfg(feature = "testing")]
@@ -198,7 +199,7 @@ impl StepDefinition {
     }
 }
 
-fn check_args<A: Stored>(args: &Payload) -> Result<(), Error> {
-    let fits = || codec::decode::<A>("the step's arguments", args).map(drop);
+fn check_args<A: Arguments<Tuple>>(args: &Payload) -> Result<(), Error> {
+    let fits = || A::decode("the step's arguments", args).map(drop);
     caught("the type of an argument", fits).and_then(|fits| fits)
 }

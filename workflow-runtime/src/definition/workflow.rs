@@ -3,9 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use super::arguments::{FormOf, Stored};
 use super::described::{Described, accept};
 use super::outcome::{RunFuture, encode_outcome};
 use super::source::Source;
@@ -20,8 +18,11 @@ use crate::panics::caught;
     note = "annotate the function with `#[workflow]`"
 )]
 pub trait Workflow: Sized + Send + 'static {
+    /// [`One`](super::One) if there is one argument, else [`Tuple`](super::Tuple).
+    #[doc(hidden)]
+    type Form: FormOf<Self::Args>;
     /// The arguments: `()` for none, the argument itself where there is one, a tuple where there are several.
-    type Args: Stored;
+    type Args: 'static;
     /// The return type of the function: a `Result`.
     type Output: Fallible;
 
@@ -41,21 +42,6 @@ pub trait Workflow: Sized + Send + 'static {
     fn run(args: Self::Args) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 }
 
-/// The bounds of arguments and results: `Serialize + DeserializeOwned + Send + 'static`, as one trait so that a type that
-/// lacks several of these causes one error.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
-    label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own; for a type of another crate look for its \
-            feature `serde`, or convert it into a type of your own",
-    note = "a client or a pool is no argument of a step but a resource: `#[resource] client: &Client`"
-)]
-pub trait Stored: Serialize + DeserializeOwned + Send + 'static {}
-
-// Otherwise the compiler would report each bound separately.
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> Stored for T {}
-
 /// The return type of steps and workflows: `Result<T, E>`, where `T` can be stored and
 /// `E` is a [`Failure`]. It is a trait so that an alias of `Result` implements it too.
 #[diagnostic::on_unimplemented(
@@ -64,7 +50,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Stored for T {}
     note = "return `workflow_runtime::Result<T>`; for a function that cannot fail, end it with `Ok(value)`",
     note = "`T` must be `Serialize + DeserializeOwned + Send + 'static`, and `E` a `workflow_runtime::Failure`"
 )]
-pub trait Fallible: Send + 'static {
+pub trait Fallible: Returned + Send + 'static {
     /// The value of success.
     type Ok: Stored;
     /// The error.
@@ -91,6 +77,27 @@ where
 
     fn from_result(result: Result<T, E>) -> Self {
         result
+    }
+}
+
+/// A `Result`, whether or not its types can be stored. Callers of a workflow name its types by this trait: a result that cannot
+/// be stored is then a compile error of the workflow, and of none of its callers.
+pub trait Returned {
+    /// The value of success.
+    type Value;
+    /// The error.
+    type Error;
+
+    #[doc(hidden)]
+    fn into_parts(self) -> Result<Self::Value, Self::Error>;
+}
+
+impl<T, E> Returned for Result<T, E> {
+    type Value = T;
+    type Error = E;
+
+    fn into_parts(self) -> Result<T, E> {
+        self
     }
 }
 
@@ -131,7 +138,7 @@ impl WorkflowDefinition {
             source,
             was,
             body: body::<W>,
-            recode_args: codec::recode::<W::Args>,
+            recode_args: <W::Form as FormOf<W::Args>>::recode,
             accept: accept::<W>,
             described: Described::NOTHING,
             pinned: false,
@@ -163,7 +170,7 @@ fn rollback_failed<E: Failure>(error: &Payload, rollback: &Error) -> Option<Payl
 }
 
 fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
-    Ok(encoded(W::run(codec::decode::<W::Args>("the workflow's arguments", args)?)))
+    Ok(encoded(W::run(W::Form::decode("the workflow's arguments", args)?)))
 }
 
 /// Generic over the output only, so that workflows with the same one share it.

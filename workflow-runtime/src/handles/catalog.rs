@@ -7,7 +7,7 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::definition::{Source, Workflow, WorkflowDefinition};
+use crate::definition::{One, Source, Workflow, WorkflowDefinition};
 use crate::error::{Error, Failure};
 use crate::handles::start::Start;
 use crate::registry::registry;
@@ -130,6 +130,7 @@ static ANY: WorkflowDefinition = WorkflowDefinition::new::<AnyWorkflow>(
 );
 
 impl Workflow for AnyWorkflow {
+    type Form = One;
     type Args = Value;
     type Output = std::result::Result<Value, JsonError>;
     const DEFINITION: &'static WorkflowDefinition = &ANY;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::catalog::AnyWorkflow;
 use super::resume::ResumeHook;
@@ -11,7 +12,7 @@ use super::runs::Runs;
 use super::start::{CreateRun, Start};
 use crate::definition::{Workflow, WorkflowFn};
 use crate::engine::Client;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::model::{DeploymentInfo, Health, HookInfo, WorkerInfo};
 use crate::names::{self, TOKEN};
 
@@ -38,7 +39,7 @@ impl Client {
     }
 
     /// A handle on a run by its id: see [`get_run`](crate::get_run).
-    pub fn get_run<T, E>(&self, id: impl Into<String>) -> Run<T, E> {
+    pub fn get_run<T: DeserializeOwned, E: Failure>(&self, id: impl Into<String>) -> Run<T, E> {
         Run::new(Some(self.clone()), Arc::from(id.into()))
     }
 

@@ -3,13 +3,12 @@
 use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
-use serde::de::DeserializeOwned;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::engine::Next;
-use crate::error::{Code, Failure, Result};
+use crate::error::{Code, Result};
 use crate::handles::run::Run;
 use crate::history::{StepOutcome, Steps};
 use crate::model::{Schema, Status, span_id};
@@ -82,8 +81,8 @@ impl<T, E> GetOutcome<T, E> {
 
 impl<T, E> IntoFuture for GetOutcome<T, E>
 where
-    T: DeserializeOwned + Send + 'static,
-    E: Failure,
+    T: Send + 'static,
+    E: Send + 'static,
 {
     type Output = Result<Outcome<T, E>>;
     type IntoFuture = BoxFuture<'static, Self::Output>;

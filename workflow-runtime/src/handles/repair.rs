@@ -99,7 +99,7 @@ where
             let source: &Arc<str> = run.shared_id();
             let at = At { event, id, input: input.transpose()?, undo_inherited, deployment, unchecked };
             let id = engine.inner().fork(source, at).await?;
-            Ok(Run::new(Some(engine), id))
+            Ok(run.on(engine, id))
         })
     }
 }

@@ -5,17 +5,17 @@ mod repair;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::end::RunEnd;
-pub(crate) use self::end::poll_end;
-use crate::definition::{Fallible, Workflow};
+use self::end::{Returns, returns_of};
+pub(crate) use self::end::{poll_end, returns};
+use crate::definition::{Returned, Workflow};
 use crate::engine::{self, Client};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::handles::events::Events;
 use crate::handles::outcome;
 use crate::handles::resume_run::Resume;
@@ -40,11 +40,12 @@ pub struct Run<T, E = Error> {
     id: Arc<str>,
     /// Whether the outcome includes the run's state.
     with_state: bool,
-    output: PhantomData<fn() -> (T, E)>,
+    /// Decodes the result.
+    returns: Returns<T, E>,
 }
 
 /// The handle on a run of the workflow `W`.
-pub type RunOf<W> = Run<<<W as Workflow>::Output as Fallible>::Ok, <<W as Workflow>::Output as Fallible>::Err>;
+pub type RunOf<W> = Run<<<W as Workflow>::Output as Returned>::Value, <<W as Workflow>::Output as Returned>::Error>;
 
 /// A handle on a run by its id, in any process that uses the store. This does not look up the run: see [`Run::exists`].
 ///
@@ -59,13 +60,28 @@ pub type RunOf<W> = Run<<<W as Workflow>::Output as Fallible>::Ok, <<W as Workfl
 /// # Ok(())
 /// # }
 /// ```
-pub fn get_run<T, E>(id: impl Into<String>) -> Run<T, E> {
+pub fn get_run<T: DeserializeOwned, E: Failure>(id: impl Into<String>) -> Run<T, E> {
     Run::new(None, Arc::from(id.into()))
 }
 
-impl<T, E> Run<T, E> {
+impl<T: DeserializeOwned, E: Failure> Run<T, E> {
     pub(crate) fn new(engine: Option<Client>, id: Arc<str>) -> Self {
-        Run { engine, id, with_state: false, output: PhantomData }
+        Run { engine, id, with_state: false, returns }
+    }
+}
+
+impl<T, E> Run<T, E> {
+    /// The handle on a run of a workflow.
+    pub(crate) fn of<W>(engine: Option<Client>, id: Arc<str>) -> Self
+    where
+        W: Workflow<Output: Returned<Value = T, Error = E>>,
+    {
+        Run { engine, id, with_state: false, returns: returns_of::<W::Output> }
+    }
+
+    /// The handle on another run with a result of the same types.
+    pub(crate) fn on(self, engine: Client, id: Arc<str>) -> Self {
+        Run { engine: Some(engine), id, with_state: false, ..self }
     }
 
     pub(crate) fn with_state(self) -> Self {
@@ -367,7 +383,7 @@ impl<T, E> Serialize for Run<T, E> {
     }
 }
 
-impl<'de, T, E> Deserialize<'de> for Run<T, E> {
+impl<'de, T: DeserializeOwned, E: Failure> Deserialize<'de> for Run<T, E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         Ok(Run::new(None, String::deserialize(deserializer)?.into()))
     }
@@ -375,7 +391,7 @@ impl<'de, T, E> Deserialize<'de> for Run<T, E> {
 
 impl<T, E> Clone for Run<T, E> {
     fn clone(&self) -> Self {
-        Run { engine: self.engine.clone(), id: self.id.clone(), with_state: self.with_state, output: PhantomData }
+        Run { engine: self.engine.clone(), id: self.id.clone(), with_state: self.with_state, returns: self.returns }
     }
 }
 

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::codec::{self, Payload};
-use crate::definition::{Fallible, Workflow, WorkflowDefinition, WorkflowFn, validated};
+use crate::definition::{FormOf, Workflow, WorkflowDefinition, WorkflowFn, validated};
 use crate::durable::Durable;
 use crate::engine::{self, Asked, Client};
 use crate::error::Result;
@@ -136,7 +136,7 @@ impl<W: Workflow> CreatedRun<W> {
 
     /// The handle on the run: to query it, to wait for its end (which may be before it is started), to cancel it.
     pub fn run(&self) -> RunOf<W> {
-        Run::new(Some(self.engine.clone()), self.id.clone())
+        Run::of::<W>(Some(self.engine.clone()), self.id.clone())
     }
 
     /// Starts the run with its arguments, once: any engine that has the workflow executes it. If the arguments are
@@ -180,7 +180,7 @@ pub struct Start<W> {
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
         let args = validated(W::DEFINITION, W::validate, &args)
-            .and_then(|()| codec::encode("the workflow's arguments", &args));
+            .and_then(|()| W::Form::encode(&args, "the workflow's arguments"));
         Start::of(engine, Ok(W::DEFINITION), args)
     }
 
@@ -387,7 +387,7 @@ impl Start<AnyWorkflow> {
 }
 
 impl<W: Workflow> IntoFuture for Start<W> {
-    type Output = Result<Run<<W::Output as Fallible>::Ok, <W::Output as Fallible>::Err>>;
+    type Output = Result<RunOf<W>>;
     type IntoFuture = Starting<W>;
 
     fn into_future(self) -> Starting<W> {
@@ -426,7 +426,7 @@ impl<W: Workflow> Future for Starting<W> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.begun.as_mut().poll(context).map_ok(|(engine, id)| {
-            let run = Run::new(Some(engine), id);
+            let run = Run::of::<W>(Some(engine), id);
             if self.with_state { run.with_state() } else { run }
         })
     }

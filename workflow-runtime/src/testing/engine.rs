@@ -122,6 +122,7 @@ impl Builder {
     where
         F: WorkflowFn<P>,
         M: Fn(<F::Workflow as Workflow>::Args) -> <F::Workflow as Workflow>::Output + Send + Sync + 'static,
+        <F::Workflow as Workflow>::Args: Send,
     {
         self.mocks.workflow::<F, P, M>(mock);
         self

@@ -15,7 +15,7 @@ use super::engine::{Builder, TestEngine};
 use super::mocks::Watch;
 use super::simulated::{BEGIN, Simulated};
 use crate::codec::{self, Payload};
-use crate::definition::{Fallible, Workflow, WorkflowFn};
+use crate::definition::{Fallible, FormOf, Workflow, WorkflowFn};
 use crate::engine::{Engine, step_info};
 use crate::error::{Code, Error, Result};
 use crate::handles::run::{Run, RunOf};
@@ -68,7 +68,7 @@ pub fn explore<F, P>(_workflow: F, args: <F::Workflow as Workflow>::Args) -> Exp
 where
     F: WorkflowFn<P>,
 {
-    let args = codec::encode("the workflow's arguments", &args);
+    let args = <F::Workflow as Workflow>::Form::encode(&args, "the workflow's arguments");
     Explore { args, engine: Arc::new(TestEngine::builder), driver: None, seeds: SEEDS, real_steps: false }
 }
 
@@ -287,7 +287,7 @@ impl<W: Workflow> Executions<W> {
             if variation == Variation::Replayed { engine.replay_every_turn() } else { engine }
         });
         let engine = builder.open_on(Arc::new(store)).await?;
-        let args = codec::decode("the workflow's arguments", &self.args)?;
+        let args = W::Form::decode("the workflow's arguments", &self.args)?;
         let run: RunOf<W> = match Start::<W>::new(Some((**engine).clone()), args).id(RUN).await {
             Ok(run) => run,
             Err(error) => {
@@ -323,7 +323,7 @@ impl<W: Workflow> Executions<W> {
             ),
             Ok(Err(error)) => report(error),
             Ok(Ok(_)) => {
-                let result = (&run).await;
+                let result = engine.get_run(&*id).await;
                 let text = match &result {
                     Ok(value) => format!("Ok({:?})", codec::encode("the result", value)?),
                     Err(error) => format!("Err({:?})", codec::encode("the error", error)?),

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::held;
-use crate::codec::{self, Payload};
+use crate::codec::Payload;
 use crate::context::step_fn::StepFn;
 use crate::definition::{
-    AttemptResult, Execution, Replace, Resources, RunFuture, StepDefinition, Workflow, WorkflowDefinition, WorkflowFn,
-    attempt_result, encode_outcome,
+    AttemptResult, Execution, FormOf, Replace, Resources, RunFuture, StepDefinition, Workflow, WorkflowDefinition,
+    WorkflowFn, attempt_result, encode_outcome,
 };
 use crate::error::{Code, Error, Result};
 use crate::registry::registry;
@@ -75,10 +75,12 @@ impl Mocks {
     where
         F: WorkflowFn<P>,
         M: Fn(<F::Workflow as Workflow>::Args) -> <F::Workflow as Workflow>::Output + Send + Sync + 'static,
+        <F::Workflow as Workflow>::Args: Send,
     {
         let mock = Arc::new(mock);
         let run = move |args: &Payload| {
-            let (mock, args) = (mock.clone(), codec::decode("the workflow's arguments", args)?);
+            let (mock, args) =
+                (mock.clone(), <F::Workflow as Workflow>::Form::decode("the workflow's arguments", args)?);
             let run: RunFuture = Box::pin(async move { encode_outcome("the workflow's result", mock(args)) });
             Ok(run)
         };

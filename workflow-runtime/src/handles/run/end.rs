@@ -12,39 +12,60 @@ use serde::de::DeserializeOwned;
 
 use super::Run;
 use crate::codec;
+use crate::definition::Fallible;
 use crate::durable::Durable;
-use crate::engine::{self, Finished};
+use crate::engine::{self, Client, Finished};
 use crate::error::{Code, Error, Failure, Result};
 use crate::handles::outcome::GetOutcome;
 use crate::replay::{Completion, Kind, Operation};
 
+/// Converts the end of a run, or an error of the engine, to the result of a waiter. A handle has this function, so that only
+/// its creation has bounds on the types of the result: a result that cannot be stored is a compile error of the workflow and
+/// of none of its callers.
+pub(crate) type Returns<T, E> = fn(Result<&Finished>) -> Result<Result<T, E>>;
+
 /// Decodes the end of a run as the result of a waiter.
-fn result<T: DeserializeOwned, E: Failure>(finished: &Finished) -> Result<Result<T, E>> {
+pub(crate) fn returns<T: DeserializeOwned, E: Failure>(finished: Result<&Finished>) -> Result<Result<T, E>> {
     Ok(match finished {
-        Finished::Completed(value) => Ok(codec::decode("the run's result", value)?),
-        Finished::Failed(error) => Err(codec::decode("the run's error", error)?),
-        Finished::Cancelled(reason) => {
-            let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
-            Err(error.into_fatal().into())
-        }
+        Ok(Finished::Completed(value)) => Ok(codec::decode("the run's result", value)?),
+        Ok(Finished::Failed(error)) => Err(codec::decode("the run's error", error)?),
+        Ok(Finished::Cancelled(reason)) => Err(cancelled(reason).into_fatal().into()),
+        Err(error) => Err(error.into()),
     })
 }
 
+/// The same for the result of a workflow.
+pub(super) fn returns_of<R: Fallible>(finished: Result<&Finished>) -> Result<Result<R::Value, R::Error>> {
+    Ok(R::from_result(returns::<R::Ok, R::Err>(finished)?).into_parts())
+}
+
+fn cancelled(reason: &str) -> Error {
+    Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"))
+}
+
+/// The result of a waiter that gets this error.
+fn failed<T, E>(returns: Returns<T, E>, error: Error) -> Result<T, E> {
+    returns(Err(error)).unwrap_or_else(|_| unreachable!("an error is returned as it is"))
+}
+
 /// Waits inside a workflow for the end of a run: one that the operation starts, or an existing one.
-pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
+pub(crate) fn poll_end<T, E>(
     operation: &mut Operation,
     context: &mut Context<'_>,
+    returns: Returns<T, E>,
     kind: impl FnOnce() -> Option<Kind>,
 ) -> Poll<Result<T, E>> {
     let end = match ready!(operation.poll(context, kind)) {
         Ok(Completion::Ended(end)) => match Finished::of(end) {
-            Some(finished) => result(&finished),
+            Some(finished) => returns(Ok(&finished)),
             None => Err(Error::coded(Code::Damaged, "a continuation was recorded as the end of a run")),
         },
         // The run does not exist.
-        Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),
+        Ok(Completion::Failed(error)) => {
+            codec::decode::<Error>("the error", &error).map(|error| failed(returns, error))
+        }
         Ok(Completion::Completed(_) | Completion::Due | Completion::Woken) => unreachable!("a run is no step or timer"),
-        Err(error) => Ok(Err(error.into())),
+        Err(error) => Ok(failed(returns, error)),
     };
     match end {
         Ok(result) => Poll::Ready(result),
@@ -59,52 +80,57 @@ pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
 
 /// Waits for the end of a run: see [`Run`].
 #[must_use = "nothing waits unless it is awaited: add `.await`"]
-pub struct RunEnd<T, E>(End<T, E>);
-
-enum End<T, E> {
-    /// Outside a workflow.
-    Plain(BoxFuture<'static, Result<T, E>>),
-    Durable {
-        operation: Operation,
-        run: Arc<str>,
-    },
+pub struct RunEnd<T, E> {
+    end: End,
+    run: Arc<str>,
+    returns: Returns<T, E>,
 }
 
-impl<T, E> Future for RunEnd<T, E>
-where
-    T: DeserializeOwned,
-    E: Failure,
-{
+enum End {
+    /// Outside a workflow.
+    Plain(BoxFuture<'static, Result<Finished>>),
+    Durable(Operation),
+}
+
+impl<T, E> Future for RunEnd<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
-        match &mut self.0 {
-            End::Plain(result) => result.as_mut().poll(context),
-            End::Durable { operation, run } if operation.run().run_id() == run => {
-                Poll::Ready(Err(engine::awaits_itself(run).into()))
+        let RunEnd { end, run, returns } = &mut *self;
+        match end {
+            End::Plain(finished) => finished.as_mut().poll(context).map(|finished| decoded(run, *returns, finished)),
+            End::Durable(operation) if operation.run().run_id() == run => {
+                Poll::Ready(failed(*returns, engine::awaits_itself(run)))
             }
-            End::Durable { operation, run } => poll_end(operation, context, || Some(Kind::Watch(run.clone().into()))),
+            End::Durable(operation) => poll_end(operation, context, *returns, || Some(Kind::Watch(run.clone().into()))),
         }
     }
 }
 
-impl<T, E> Durable for RunEnd<T, E>
-where
-    T: DeserializeOwned,
-    E: Failure,
-{
+impl<T, E> Durable for RunEnd<T, E> {
     fn hand_over(&mut self) {
-        if let End::Durable { operation, .. } = &mut self.0 {
+        if let End::Durable(operation) = &mut self.end {
             operation.hand_over();
         }
     }
 }
 
-impl<T, E> Run<T, E>
-where
-    T: DeserializeOwned,
-    E: Failure,
-{
+/// The result for a waiter outside a workflow.
+fn decoded<T, E>(run: &str, returns: Returns<T, E>, finished: Result<Finished>) -> Result<T, E> {
+    let result = match &finished {
+        Ok(Finished::Cancelled(reason)) => returns(Err(cancelled(reason).run(run).into_fatal())),
+        Ok(finished) => returns(Ok(finished)),
+        Err(error) => returns(Err(error.clone())),
+    };
+    result.unwrap_or_else(|error| failed(returns, error.run(run)))
+}
+
+/// Waits for the end of a run, without the types of its result, so that all waiters share it.
+async fn finished(engine: Option<Client>, run: Arc<str>) -> Result<Finished> {
+    engine::given_or_ambient(&engine).await?.inner().wait(&run).await
+}
+
+impl<T, E> Run<T, E> {
     /// Waits for the end of the run, and returns a report of everything that it did: a failed, cancelled or stuck run is an
     /// outcome like any other. See [`Outcome`](crate::Outcome).
     ///
@@ -159,60 +185,36 @@ where
     /// # }
     /// ```
     pub async fn until_stranded(&self, time: Duration) -> Result<T, E> {
-        let engine = self.engine().await?;
-        let finished = engine.inner().wait_until_stranded(&self.id, time).await?;
-        self.decoded(&finished)
+        let finished = async { self.engine().await?.inner().wait_until_stranded(&self.id, time).await };
+        decoded(&self.id, self.returns, finished.await)
     }
 
     /// The result of the run, once it has ended or is stuck; an error if the result cannot be determined.
     pub(crate) async fn ended(self) -> Result<Result<T, E>> {
-        let engine = self.engine().await?;
-        let named = |error: Error| error.run(&self.id);
-        match engine.inner().wait(&self.id).await {
-            Ok(finished) => result(&finished).map_err(named),
-            Err(error) if error.code() == Code::Stuck => Ok(Err(error.into())),
-            Err(error) => Err(error),
+        let finished = self.engine().await?.inner().wait(&self.id).await;
+        match &finished {
+            Err(error) if error.code() != Code::Stuck => Err(error.clone()),
+            finished => (self.returns)(finished.as_ref().map_err(Error::clone)).map_err(|error| error.run(&self.id)),
         }
-    }
-
-    async fn result(self) -> Result<T, E> {
-        let engine = self.engine().await?;
-        let finished = engine.inner().wait(&self.id).await?;
-        self.decoded(&finished)
-    }
-
-    fn decoded(&self, finished: &Finished) -> Result<T, E> {
-        let named = |error: Error| error.run(&self.id);
-        if let Finished::Cancelled(reason) = finished {
-            let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
-            return Err(named(error).into_fatal().into());
-        }
-        result(finished).map_err(named)?
     }
 }
 
-impl<T, E> IntoFuture for Run<T, E>
-where
-    T: DeserializeOwned + Send + 'static,
-    E: Failure,
-{
+impl<T, E> IntoFuture for Run<T, E> {
     type Output = Result<T, E>;
     type IntoFuture = RunEnd<T, E>;
 
     #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
-        RunEnd(match Operation::new(Location::caller()) {
-            Some(operation) => End::Durable { operation, run: self.id },
-            None => End::Plain(Box::pin(self.result())),
-        })
+        let Run { engine, id: run, returns, .. } = self;
+        let end = match Operation::new(Location::caller()) {
+            Some(operation) => End::Durable(operation),
+            None => End::Plain(Box::pin(finished(engine, run.clone()))),
+        };
+        RunEnd { end, run, returns }
     }
 }
 
-impl<T, E> IntoFuture for &Run<T, E>
-where
-    T: DeserializeOwned + Send + 'static,
-    E: Failure,
-{
+impl<T, E> IntoFuture for &Run<T, E> {
     type Output = Result<T, E>;
     type IntoFuture = RunEnd<T, E>;
 
