@@ -62,6 +62,17 @@ impl Generation {
         })
     }
 
+    /// The commands that start runs, each with the number of its turn.
+    fn starts(&self) -> impl Iterator<Item = (usize, &Value)> {
+        self.deliveries.iter().flat_map(|(turn, delivery)| {
+            let commands = delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
+            let started = commands.filter_map(|command| command.get("child").or_else(|| command.get("step")));
+            started
+                .filter(|started| started.get("run").is_some_and(Value::is_string))
+                .map(move |started| (*turn, started))
+        })
+    }
+
     fn steps<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a Value> {
         let steps = self.issued("step").map(|(_, step)| step);
         steps.filter(move |step| step["step"].as_str().is_some_and(|step| step.ends_with(name)))
@@ -258,14 +269,29 @@ impl StoredRun {
         }
     }
 
+    /// The commands that start runs: of children, and of steps of a queue.
+    fn starts(&self) -> impl Iterator<Item = &Value> {
+        self.generations.iter().flat_map(|generation| generation.starts().map(|(_, command)| command))
+    }
+
+    /// The number of steps of a queue, and of payloads that resumed a suspension.
+    pub fn queued(&self) -> usize {
+        self.issued("step").filter(|step| step.get("run").is_some_and(Value::is_string)).count()
+    }
+
+    pub fn suspended(&self) -> usize {
+        let hooks = self.issued("hook").filter_map(|hook| hook["token"].as_str());
+        hooks.filter(|token| token.starts_with("suspended/")).count()
+    }
+
     /// Asserts that each child command has created one run, unless the same turn dropped it or ended the run.
     fn assert_children(&self, tree: &Tree) {
-        let ids: Vec<&str> = self.issued("child").filter_map(|child| child["run"].as_str()).collect();
+        let ids: Vec<&str> = self.starts().filter_map(|child| child["run"].as_str()).collect();
         let in_order: Vec<&str> =
             ids.iter().copied().filter(|id| self.children.iter().any(|child| child == id)).collect();
         assert_eq!(in_order, self.children, "commands for children: {ids:?}");
         for generation in &self.generations {
-            for (turn, child) in generation.issued("child") {
+            for (turn, child) in generation.starts() {
                 let dropped = generation.dropped(&child["op"]);
                 let Some(run) = child["run"].as_str().and_then(|id| tree.get(id)) else {
                     assert!(dropped == Some(turn) || generation.ends_in(turn), "a child was never started: {child}");

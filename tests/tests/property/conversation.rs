@@ -11,16 +11,16 @@ use workflow_runtime::store::{Status, Store};
 use workflow_runtime::{Code, Engine, Error, Run};
 
 use crate::audit::{self, Tree};
-use crate::interpreter::{drain, interpret};
+use crate::interpreter::{QUEUE, drain, interpret};
 use crate::program::{Manner, Node};
 use crate::recorder::{Log, Recorder};
-use crate::world::{Clockwork, World, open_gates, yields};
+use crate::world::{Clockwork, World, jump, open_gates, yields};
 use crate::{RUN, Tally};
 
 const TOKENS: [&str; 4] = ["t0", "t1", "t2", "t3"];
 
 /// How long payloads are held: longer than any case takes.
-const HOLD: Duration = Duration::from_secs(1_000_000);
+const HOLD: Duration = Duration::from_secs(10_000_000);
 
 /// The maximum number of random actions: more than any case needs.
 const ACTIONS_MAX: u32 = 5_000;
@@ -44,14 +44,19 @@ type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 impl<'a> Conversation<'a> {
     pub fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let program = Node::generate(&mut random, Manner::Talking);
+        let program = Node::generate(&mut random, Manner::Talking, clockwork);
         let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
         let (cancels, opens) = (random.random_bool(0.3), random.random_bool(0.3));
         Conversation { tally, random, clockwork, program, cancels, opens, next: 0, answer: None }
     }
 
+    fn recorder(&self, open: Open<'_>, log: &Log) -> Recorder {
+        Recorder { inner: open(), log: log.clone(), clockwork: self.clockwork.clone() }
+    }
+
     async fn open(&mut self, store: Arc<dyn Store>, world: &Arc<World>) -> Engine {
-        let mut builder = Engine::builder().store(store).resource(world.clone()).recoveries(u32::MAX);
+        let builder = Engine::builder().store(store).resource(world.clone()).recoveries(u32::MAX);
+        let mut builder = builder.queue(QUEUE, 2);
         if let Some(clockwork) = &self.clockwork {
             builder = builder.environment(clockwork.clone());
         }
@@ -89,6 +94,23 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Resumes a suspension of one of the runs with the next number.
+    async fn resume(&mut self, engine: &Engine, tree: &Tree, log: &Log) {
+        let ids: Vec<&String> = tree.keys().collect();
+        let Some(id) = ids.get(self.random.random_range(0..ids.len().max(1))) else { return };
+        let run: Run<u64> = engine.get_run(id.as_str());
+        let Some(suspended) = run.suspended().await.expect("there is a run").into_iter().next() else { return };
+        self.next += 1;
+        let number = self.next;
+        match run.resume(&number).of(suspended.id).await {
+            Ok(()) => assert!(log.taken().contains(&number), "the payload was acknowledged and is not stored"),
+            Err(error) => {
+                let code = error.code();
+                assert!([Code::NotSuspended, Code::AlreadyResumed].contains(&code), "{error:?}");
+            }
+        }
+    }
+
     /// Performs random actions until all runs have ended.
     async fn talk(&mut self, engine: &Engine, store: &dyn Store, world: &World, log: &Log) {
         for _ in 0..ACTIONS_MAX {
@@ -108,8 +130,15 @@ impl<'a> Conversation<'a> {
                     assert!(self.answer.is_none_or(|before| before == answer), "two cancels got different answers");
                     self.answer = Some(answer);
                 }
-                1 if !tree.is_empty() => run.wake_up().await.expect("there is a run"),
-                2..8 => yields(self.random.random_range(0..30)).await,
+                1 if !tree.is_empty() => {
+                    let id = tree.keys().nth(self.random.random_range(0..tree.len())).expect("there is a run");
+                    engine.get_run::<u64, Error>(id.as_str()).wake_up().await.expect("there is a run");
+                }
+                2 | 3 => self.resume(engine, &tree, log).await,
+                4..8 => yields(self.random.random_range(0..30)).await,
+                8 if self.clockwork.is_some() && self.random.random_bool(0.1) => {
+                    tokio::time::sleep(Duration::from_millis(self.random.random_range(0..2_000))).await;
+                }
                 8..12 => tokio::time::sleep(Duration::from_millis(self.random.random_range(0..3))).await,
                 _ => self.send(engine, log).await,
             }
@@ -120,12 +149,15 @@ impl<'a> Conversation<'a> {
     /// Runs an engine. If `short`, drops it at a random moment; otherwise runs it until all runs have ended. Returns
     /// whether they have ended.
     async fn live(&mut self, open: Open<'_>, log: &Log, short: bool) -> bool {
-        let store: Arc<dyn Store> = Arc::new(Recorder { inner: open(), log: log.clone() });
+        let store: Arc<dyn Store> = Arc::new(self.recorder(open, log));
         let world = Arc::new(World::default());
         for run in audit::read(&*store, RUN).await.values() {
             world.record(run.recorded());
         }
         let gates = tokio::spawn(open_gates(world.clone(), self.random.random()));
+        log.reopen();
+        self.clockwork.iter().for_each(|clockwork| clockwork.reopen());
+        let jumps = tokio::spawn(jump(self.clockwork.clone(), self.random.random()));
         let moments = self.random.random_range(0..200);
         let milliseconds = if self.random.random_bool(0.5) { self.random.random_range(0..8) } else { 0 };
         let engine = self.open(store.clone(), &world).await;
@@ -148,6 +180,7 @@ impl<'a> Conversation<'a> {
         };
         drop(engine);
         gates.abort();
+        jumps.abort();
         world.assert_nothing_again();
         ended
     }
@@ -164,7 +197,7 @@ impl<'a> Conversation<'a> {
         let status = tree[RUN].row.status;
         assert!(self.answer.is_none_or(|cancelled| cancelled == (status == Status::Cancelled)), "{status}");
         let world = Arc::new(World::default());
-        let engine = self.open(Arc::new(Recorder { inner: open(), log: log.clone() }), &world).await;
+        let engine = self.open(Arc::new(self.recorder(open, log)), &world).await;
         let mut held = Vec::new();
         for token in TOKENS {
             let run = engine.start(drain, token.into()).id(token).await.expect("the run starts");
@@ -180,7 +213,8 @@ impl<'a> Conversation<'a> {
     }
 
     fn count(&self, tree: &Tree) {
-        let Tally { events, delivered, unread, children, undone, cancelled, generations, .. } = self.tally;
+        let Tally { events, delivered, unread, children, undone, cancelled, generations, queued, suspended, .. } =
+            self.tally;
         let add = |to: &AtomicU64, number: usize| to.fetch_add(number as u64, Ordering::Relaxed);
         for run in tree.values() {
             add(events, run.events());
@@ -188,6 +222,8 @@ impl<'a> Conversation<'a> {
             add(unread, run.unread.len());
             add(children, run.children.len());
             add(undone, run.undone());
+            add(queued, run.queued());
+            add(suspended, run.suspended());
             add(generations, run.row.generation as usize);
             add(cancelled, usize::from(run.row.status == Status::Cancelled));
         }
@@ -211,6 +247,7 @@ impl<'a> Conversation<'a> {
         let commits = log.len();
         let tree = self.finish(open, &log, &before).await;
         self.count(&tree);
+        self.tally.timers.fetch_add(log.timers() as u64, Ordering::Relaxed);
         let commits = commits.max(log.len().saturating_sub(1));
         let commits: Vec<usize> = match beginnings {
             Beginnings::None => Vec::new(),

@@ -60,6 +60,33 @@ impl History {
         assert_eq!(kept, Some(&before.rows[..]), "recorded rows of the journal have changed");
     }
 
+    /// The idempotency keys of the steps that have succeeded in the first generation, without rollbacks.
+    pub fn succeeded(&self) -> Vec<String> {
+        let deliveries = self.deliveries();
+        let events = deliveries.iter().map(|delivery| serde_json::from_str::<Value>(delivery.get()).expect("JSON"));
+        let ops = events.filter_map(|delivery| delivery["event"]["completed"]["op"].as_u64());
+        let id = self.run.as_ref().map(|run| run.id.clone()).unwrap_or_default();
+        ops.map(|op| format!("{id}/0/0/{op}")).collect()
+    }
+
+    /// Asserts that this generation of the run begins with what it keeps of the one before it, which had failed. It keeps
+    /// nothing if the first event of the run has made it fail.
+    pub fn assert_retries(&self, failed: &History) {
+        let events = |history: &History| -> Vec<String> {
+            let deliveries = history.deliveries().into_iter();
+            deliveries
+                .map(|delivery| serde_json::from_str::<Delivery>(delivery.get()).expect("JSON").event.to_string())
+                .collect()
+        };
+        let (kept, failed) = (events(self), events(failed));
+        let reopened = kept.iter().position(|event| event.starts_with(r#"{"reopened""#));
+        assert!(reopened.is_some() || failed.len() == 1, "the run was not reopened");
+        let mut failed = failed.iter();
+        for event in &kept[..reopened.unwrap_or(0)] {
+            assert!(failed.any(|before| before == event), "an event of another history is kept: {event}");
+        }
+    }
+
     pub fn assert_ended(&self, outcome: &Result<u64>) {
         let run = self.run.as_ref().expect("there is a run");
         let last = self.deliveries().pop().expect("the journal has an event");

@@ -10,11 +10,14 @@ use futures::stream::{self, FuturesUnordered};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
     Durable, DurableExt, Error, Failure, Result, durable, hook, nondeterministic, now, random, remove_attribute,
-    set_attribute, set_state, sleep, spawn, step, step_info, timeout, uuid, workflow, writer,
+    set_attribute, set_state, sleep, spawn, step, step_info, suspend, timeout, uuid, workflow, writer,
 };
 
 use crate::program::{Bond, How, Node, Work};
 use crate::world::{World, yields};
+
+/// The queue of some steps.
+pub const QUEUE: &str = "property";
 
 /// The stream that all programs write to.
 pub const STREAM: &str = "story";
@@ -48,7 +51,7 @@ async fn attempt(world: &World, work: Work) -> Result<()> {
         How::Gate => world.pass().await,
         How::Milliseconds(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
     }
-    match attempt <= work.failures {
+    match attempt <= work.failures && !world.is_mended() {
         true if work.fatal => Err(Error::fatal("fatal")),
         true => Err(Error::new(format!("attempt {attempt} fails"))),
         false => Ok(()),
@@ -57,6 +60,13 @@ async fn attempt(world: &World, work: Work) -> Result<()> {
 
 #[step(retries = 2, backoff = "1ms..2ms")]
 async fn perform(#[resource] world: &Arc<World>, work: Work, input: u64) -> Result<u64> {
+    let failures = work.failures;
+    attempt(world, work).await?;
+    Ok(mix(input, u64::from(failures)))
+}
+
+#[step(queue = "property", retries = 2, backoff = "1ms..2ms")]
+async fn perform_queued(#[resource] world: &Arc<World>, work: Work, input: u64) -> Result<u64> {
     let failures = work.failures;
     attempt(world, work).await?;
     Ok(mix(input, u64::from(failures)))
@@ -204,6 +214,13 @@ async fn execute_node(node: Node, input: u64) -> Result<u64> {
             perform_undoable(work).rollback(|op| undo(undoing, op)).await.map(|op| mix(input, op))
         }
         Node::Tells { work, chunks } => tell(work, chunks, input).await,
+        Node::Queued(work) => perform_queued(work, input).await,
+        Node::Suspend => {
+            // Two suspensions of a run may be open at once.
+            let label = format!("{:x}", random::<u64>());
+            let answer: u64 = suspend(&input).label(label).await?;
+            Ok(mix(input, answer))
+        }
         Node::Says => {
             writer(STREAM).write(&input).await?;
             Ok(mix(input, 6))

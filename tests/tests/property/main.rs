@@ -32,13 +32,14 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use workflow_runtime::store::{MemoryStore, SqliteStore, Store, Synchronous};
-use workflow_runtime::{Engine, Result};
+use workflow_runtime::{Engine, Error, Result};
 
 use self::conversation::{Beginnings, Conversation};
 use self::history::History;
 use self::interpreter::interpret;
 use self::program::{Manner, Node};
-use self::world::{Clockwork, World, open_gates, yields};
+use self::recorder::{Log, Recorder};
+use self::world::{Clockwork, World, jump, open_gates, yields};
 
 /// Longer than any program takes, in the time of its clock.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -59,16 +60,24 @@ struct Tally {
     cancelled: AtomicU64,
     /// Generations after the first one of each run.
     generations: AtomicU64,
+    queued: AtomicU64,
+    suspended: AtomicU64,
+    /// Timers whose length was checked while the time of day jumped.
+    timers: AtomicU64,
+    retried: AtomicU64,
 }
 
 impl Tally {
     fn print(&self) {
         self.print_crashes();
+        println!("{:?} timers checked, {:?} runs retried", self.timers, self.retried);
         assert!(self.beginnings.load(Ordering::Relaxed) > 0, "nothing was tested");
     }
 
     fn print_conversation(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
+        let Tally { queued, suspended, timers, .. } = self;
+        println!("{queued:?} steps of a queue, {suspended:?} suspensions, {timers:?} timers checked");
         println!("payloads: {delivered:?} delivered, {unread:?} unread, {held:?} held");
         println!(
             "{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled, {generations:?} continued"
@@ -78,7 +87,9 @@ impl Tally {
     /// Asserts that the cases have exercised everything. Only for cases that their seed determines.
     fn assert_talked(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
-        for each in [delivered, unread, held, children, undone, cancelled, generations] {
+        let Tally { queued, suspended, timers, .. } = self;
+        let all = [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers];
+        for each in all {
             assert!(each.load(Ordering::Relaxed) > 0, "a kind of event never occurred");
         }
     }
@@ -101,7 +112,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let program = Node::generate(&mut random, Manner::Solitary);
+        let program = Node::generate(&mut random, Manner::Solitary, clockwork);
         let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
         Case { tally, random, world: Arc::default(), clockwork, program }
     }
@@ -123,7 +134,11 @@ impl<'a> Case<'a> {
     /// Runs an engine: the outcome of the run, or nothing if the engine was dropped before. If `short`, it is dropped
     /// at a random moment.
     async fn live(&mut self, store: Arc<dyn Store>, short: bool) -> Option<Result<u64>> {
-        let engine = self.open(store).await;
+        let log = Log::default();
+        self.clockwork.iter().for_each(|clockwork| clockwork.reopen());
+        let clockwork = self.clockwork.clone();
+        let engine = self.open(Arc::new(Recorder { inner: store, log: log.clone(), clockwork })).await;
+        let jumps = tokio::spawn(jump(self.clockwork.clone(), self.random.random()));
         let moments = self.random.random_range(0..150);
         let milliseconds = if self.random.random_bool(0.5) { self.random.random_range(0..8) } else { 0 };
         let end = async {
@@ -136,15 +151,18 @@ impl<'a> Case<'a> {
                 tokio::time::sleep(PATIENCE).await;
             }
         };
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             outcome = async { engine.start(interpret, self.program.clone()).id(RUN).await?.await } => Some(outcome),
             () = end => None,
-        }
+        };
+        jumps.abort();
+        self.tally.timers.fetch_add(log.timers() as u64, Ordering::Relaxed);
+        outcome
     }
 
     /// Runs engines until the run has ended: its journal and outcome.
-    async fn run(&mut self, open: impl Fn() -> Arc<dyn Store>) -> (History, Result<u64>) {
+    async fn run(&mut self, open: &impl Fn() -> Arc<dyn Store>) -> (History, Result<u64>) {
         let gates = tokio::spawn(open_gates(self.world.clone(), self.random.random()));
         let lives = self.random.random_range(0..8);
         let mut before = History::default();
@@ -178,8 +196,31 @@ impl<'a> Case<'a> {
         outcome
     }
 
-    async fn test(&mut self, open: impl Fn() -> Arc<dyn Store>, full: bool) {
+    /// Retries the run, which has failed, once no step fails any more.
+    async fn retry(&mut self, open: &impl Fn() -> Arc<dyn Store>, failed: &History) -> (History, Result<u64>) {
+        self.tally.retried.fetch_add(1, Ordering::Relaxed);
+        self.world.mend();
+        self.world.record(failed.succeeded());
+        let engine = self.open(open()).await;
+        engine.get_run::<u64, Error>(RUN).retry().await.expect("the run has failed");
+        drop(engine);
         let (history, outcome) = self.run(open).await;
+        history.assert_retries(failed);
+        self.world.assert_nothing_again();
+        (history, outcome)
+    }
+
+    async fn test(&mut self, open: impl Fn() -> Arc<dyn Store>, full: bool) {
+        let (history, outcome) = self.run(&open).await;
+        self.assert_resumes(&history, &outcome, full).await;
+        if outcome.is_err() {
+            let (history, outcome) = self.retry(&open, &history).await;
+            self.assert_resumes(&history, &outcome, full).await;
+        }
+    }
+
+    /// Asserts that the run can be resumed from prefixes of its journal, and has the same outcome then.
+    async fn assert_resumes(&mut self, history: &History, outcome: &Result<u64>, full: bool) {
         let events = history.events();
         self.tally.events.fetch_add(events as u64, Ordering::Relaxed);
         if events == 1 {
@@ -190,10 +231,10 @@ impl<'a> Case<'a> {
             false => (0..3).map(|_| self.random.random_range(1..events)).collect(),
         };
         for beginning in beginnings {
-            self.resume(&history, beginning, false).await.ok();
+            self.resume(history, beginning, false).await.ok();
         }
         // A replay of all events but the last, which is delivered again from the inbox, must have the same outcome.
-        let again = self.resume(&history, events - 1, true).await;
+        let again = self.resume(history, events - 1, true).await;
         assert_eq!(format!("{again:?}"), format!("{outcome:?}"), "a replay has another outcome");
     }
 }

@@ -54,6 +54,10 @@ pub enum Node {
         work: Work,
         chunks: u64,
     },
+    /// A step of a queue.
+    Queued(Work),
+    /// Suspends until somebody resumes the run with a number.
+    Suspend,
     /// The workflow writes a chunk.
     Says,
     State,
@@ -100,22 +104,24 @@ pub enum How {
     Milliseconds(u64),
 }
 
-/// Whether a program only computes, or also uses hooks, children, rollbacks, streams, state and generations.
+/// Whether a program only computes, or also uses hooks, children, rollbacks, streams, state, queues, suspensions and
+/// generations.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     Solitary,
     Talking,
 }
 
-/// The number of nodes that may still be generated, and their manner.
+/// The number of nodes that may still be generated, their manner, and whether sleeps may be long.
 struct Budget {
     nodes: u32,
     manner: Manner,
+    long: bool,
 }
 
 impl Node {
-    pub fn generate(random: &mut StdRng, manner: Manner) -> Self {
-        let mut budget = Budget { nodes: random.random_range(3..60), manner };
+    pub fn generate(random: &mut StdRng, manner: Manner, long: bool) -> Self {
+        let mut budget = Budget { nodes: random.random_range(3..60), manner, long };
         let mut nodes = Vec::new();
         while budget.nodes > 0 {
             let node = node(random, &mut budget, 3);
@@ -146,9 +152,12 @@ fn node(random: &mut StdRng, budget: &mut Budget, depth: u32) -> Node {
         return talk(random, budget, depth, leaf);
     }
     let choice = if leaf { random.random_range(0..9) } else { random.random_range(0..22) };
+    let long = budget.long;
     let mut next = |random: &mut StdRng| node(random, budget, depth - 1);
     match choice {
         0..=3 => Node::Step(work(random)),
+        // Longer than the time after which the engine reads the time of day again.
+        4 if long && random.random_bool(0.2) => Node::Sleep { milliseconds: random.random_range(1_000..3_000) },
         4 => Node::Sleep { milliseconds: random.random_range(0..4) },
         5 => Node::Random,
         6 => Node::Uuid,
@@ -174,18 +183,20 @@ fn node(random: &mut StdRng, budget: &mut Budget, depth: u32) -> Node {
 }
 
 fn talk(random: &mut StdRng, budget: &mut Budget, depth: u32, leaf: bool) -> Node {
-    match random.random_range(0..if leaf { 7 } else { 12 }) {
+    match random.random_range(0..if leaf { 9 } else { 14 }) {
         0 | 1 => Node::Undoable { work: work(random), undo: work(random) },
         2 => Node::Tells { work: work(random), chunks: random.random_range(1..4) },
         3 => Node::Says,
         4 => Node::State,
         5 => Node::Attribute { key: random.random_range(0..3), set: random.random_bool(0.7) },
-        6..=8 => {
+        6 => Node::Queued(work(random)),
+        7 => Node::Suspend,
+        8..=10 => {
             let (token, count) = (random.random_range(0..4), random.random_range(1..4));
             let node = if leaf { Node::Random } else { node(random, budget, depth - 1) };
             Node::Letters { token, count, node: Box::new(node) }
         }
-        9 => Node::Continue(Box::new(node(random, budget, depth - 1))),
+        11 => Node::Continue(Box::new(node(random, budget, depth - 1))),
         _ => {
             let bonds = [Bond::Awaited, Bond::Awaited, Bond::Typed, Bond::Abandoned, Bond::Detached];
             let bond = bonds[random.random_range(0..bonds.len())];
