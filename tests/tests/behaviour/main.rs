@@ -21,6 +21,7 @@ mod clocks;
 mod concurrency;
 mod continuation;
 mod created;
+mod crossings;
 mod deliveries;
 mod doubts;
 mod early_ends;

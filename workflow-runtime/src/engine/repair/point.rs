@@ -1,6 +1,7 @@
 //! The point up to which a run that continues from a history keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::error::{Code, Error};
 use crate::keys::KeyBase;
@@ -93,6 +94,8 @@ pub(super) struct LastGood {
     pub bases: BTreeMap<u64, KeyBase>,
     /// The steps among them that have new keys.
     pub renewed: BTreeSet<u64>,
+    /// The children with ids that the workflow has chosen, which it has called since that point and had not dropped.
+    pub called_again: Vec<(u64, Arc<str>)>,
 }
 
 /// The last good point of a generation that has failed or was cancelled. Operations that were rolled back do not count as
@@ -100,8 +103,9 @@ pub(super) struct LastGood {
 pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> LastGood {
     let (mut bases, base) = bases(&deliveries, generation);
     let (mut reopening, mut renewed) = (Reopening { base, ..Reopening::default() }, BTreeSet::new());
+    let mut called_again = Vec::new();
     let Some(ending) = Ending::of(&deliveries) else {
-        return LastGood { kept: deliveries, again: None, reopening, bases, renewed };
+        return LastGood { kept: deliveries, again: None, reopening, bases, renewed, called_again };
     };
     if let Some(first) = ending.first_undone {
         let mut ended: BTreeMap<u64, usize> = BTreeMap::new();
@@ -118,8 +122,9 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
             }
         }
         if first <= ending.at {
+            called_again.extend(named_children(&deliveries[first..=ending.at]));
             deliveries.truncate(first);
-            return LastGood { kept: deliveries, again: None, reopening, bases, renewed };
+            return LastGood { kept: deliveries, again: None, reopening, bases, renewed, called_again };
         }
     }
     let last = deliveries.drain(ending.at..).next().map(|(_, delivery)| delivery.event);
@@ -134,7 +139,20 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
         at += 1;
         at - 1 <= acted || !is_failure(&delivery.event)
     });
-    LastGood { kept: deliveries, again: last.filter(comes_again), reopening, bases, renewed }
+    LastGood { kept: deliveries, again: last.filter(comes_again), reopening, bases, renewed, called_again }
+}
+
+/// The children with ids that the workflow has chosen, which it has called and not dropped. The same call finds the run under its
+/// id again: unlike other children, it is not started anew.
+fn named_children(deliveries: &[(u64, Delivery)]) -> impl Iterator<Item = (u64, Arc<str>)> {
+    let commands = || deliveries.iter().flat_map(|(_, delivery)| &delivery.commands);
+    let is_dropped =
+        move |op: u64| commands().any(|command| matches!(command, Command::Cancel { op: dropped } if *dropped == op));
+    let called = deliveries.iter().flat_map(|(_, delivery)| &delivery.commands).filter_map(|command| match command {
+        Command::Child { op, run, own: Some(_), detached: false, .. } => Some((*op, Arc::from(&**run))),
+        _ => None,
+    });
+    called.filter(move |(op, _)| !is_dropped(*op))
 }
 
 /// The bases of the idempotency keys of the steps of a generation, and the latest base.

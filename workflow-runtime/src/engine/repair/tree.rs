@@ -76,17 +76,19 @@ impl Inner {
     /// The next generation of a run that has failed. Adds its children that have to continue as well to `found`.
     async fn next_generation(&self, row: &RunRow, found: &mut VecDeque<RunRow>) -> Result<NextGeneration> {
         let deliveries = self.deliveries(row.key, row.generation).await?;
-        let LastGood { kept, again, reopening, bases, renewed } = last_good_point(deliveries, row.generation);
+        let LastGood { kept, again, reopening, bases, renewed, called_again } =
+            last_good_point(deliveries, row.generation);
         let again = match kept.is_empty() {
             true => self.start_of(row.key, again).await?,
             false => again,
         };
         let mut children = BTreeSet::new();
-        for (op, id) in awaited_children(&kept, &renewed) {
+        for (op, id) in awaited_children(&kept, &renewed).into_iter().chain(called_again) {
             // A child that was deleted, or that the source of a fork has started, is started anew.
             let Some(child) = self.child_to_continue(row, &id).await? else { continue };
             children.insert(op);
-            if has_failed(&child) {
+            // Two calls may have waited for one child.
+            if has_failed(&child) && !found.iter().any(|other| other.key == child.key) {
                 found.push_back(child);
             }
             if found.len() >= RETRY_RUNS_MAX {

@@ -21,7 +21,8 @@ impl<T, E> Run<T, E> {
     /// had ended: each under its id and from its own last good point, and likewise their children. The result of
     /// such a child arrives as if it had never failed. If a child was already retried, the run waits for it, or
     /// takes its result if it has ended meanwhile. A child that was deleted is started again, and so is one that
-    /// was called after a result that rollbacks of this run have undone. A failure of a child that the workflow
+    /// was called after a result that rollbacks of this run have undone, unless it has an
+    /// [id](crate::Invocation::id): it continues. A failure of a child that the workflow
     /// has handled, and after which it has continued, stays a failure. Runs that are not awaited as children are
     /// not retried: detached runs, and runs that are awaited through a handle. Retry such a run before this one.
     /// The retry waits for the end of children, and of steps in queues, that are still being cancelled.
