@@ -159,6 +159,14 @@ async fn code(answer: impl IntoFuture<Output = Result<()>>) -> Option<Code> {
     soon(answer).await.err().map(|error| error.code())
 }
 
+/// Deletes the runs, so that another round can use their ids.
+async fn clear(engine: Engine, runs: &[&str]) {
+    for run in runs {
+        engine.get_run::<(), Error>(*run).delete().await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+}
+
 on_each_store! {
     async fn a_retried_run_keeps_all_that_it_has(place: Place) {
         for elsewhere in [false, true] {
@@ -170,30 +178,29 @@ on_each_store! {
             // The failed run accepts a repetition and nothing else.
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None);
             assert_eq!(code(send(&engine, 8, "another")).await, Some(Code::HookFinished));
+            // The step of the queue ends after its caller.
+            soon(async { while !run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
             assert_eq!(code(run.resume(&1).of(&before.id)).await, Some(Code::NotSuspended));
-            assert!(run.suspended().await.unwrap().is_empty());
             assert_eq!((found(&engine, "stage", "asks").await, found(&engine, "of", "it").await), (1, 1));
             lab.note("mended");
             run.retry().await.unwrap();
             let after = suspended(&run).await;
-            assert_ne!(after.id, before.id, "the step asks again");
-            assert_eq!(code(run.resume(&1).of(&before.id)).await, Some(Code::NotSuspended));
+            // A step of a queue continues in its own run, where it is still suspended.
+            assert_eq!(after.id == before.id, elsewhere);
+            if !elsewhere {
+                assert_eq!(code(run.resume(&1).of(&before.id)).await, Some(Code::NotSuspended));
+            }
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None);
             run.resume(&5).of(&after.id).await.unwrap();
             let done = soon(&run).await.unwrap();
             assert_eq!(done, ("early 1".to_owned(), 7, "child 1".to_owned(), 5));
             assert_eq!((lab.count("early"), lab.count("child"), lab.count("broken")), (1, 1, 2));
-            let expected = ["(ask 1)", "(ask 2)", "(broken 1)", "ask 3", "broken 2", "early 1", "workflow"];
+            let expected = ["(ask 1)", "(broken 1)", "ask 2", "broken 2", "early 1", "workflow"];
             assert_eq!(log(&run).await, expected);
             assert_eq!(run.attributes().await.unwrap().into_iter().collect::<Vec<_>>(), [("order".to_owned(), "7".to_owned())]);
             assert_eq!((found(&engine, "order", "7").await, found(&engine, "of", "it").await), (1, 1));
             assert!(run.children().await.unwrap().contains(&"kid".to_owned()));
-            engine.shutdown().await.unwrap();
-            for id in ["run", "kid"] {
-                let engine = open(&place, &lab).await;
-                engine.get_run::<(), Error>(id).delete().await.unwrap();
-                engine.shutdown().await.unwrap();
-            }
+            clear(engine, &["run", "kid"]).await;
         }
     }
 
@@ -206,7 +213,7 @@ on_each_store! {
             let broken = run.steps().await.unwrap().into_iter().find(|step| step.step.ends_with("::works") && step.input == "broken");
             let fork = run.fork(broken.unwrap().event).id("fork").await.unwrap();
             let asked_of_fork = suspended(&fork).await;
-            assert_eq!((asked_of_fork.run.as_str(), asked.run.as_str()) , (if elsewhere { asked_of_fork.run.as_str() } else { "fork" }, if elsewhere { asked.run.as_str() } else { "run" }));
+            assert_eq!((&*asked_of_fork.run, &*asked.run), ("fork", "run"));
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None, "accepted by the source");
             lab.note("mended");
             lab.open_gate("broken");
@@ -222,12 +229,7 @@ on_each_store! {
             assert!(run.children().await.unwrap().contains(&"kid".to_owned()));
             assert_eq!(found(&engine, "order", "7").await, 2);
             assert_eq!(log(&fork).await.iter().filter(|chunk| *chunk == "workflow").count(), 1);
-            engine.shutdown().await.unwrap();
-            for id in ["run", "fork", "kid"] {
-                let engine = open(&place, &lab).await;
-                engine.get_run::<(), Error>(id).delete().await.unwrap();
-                engine.shutdown().await.unwrap();
-            }
+            clear(engine, &["run", "fork", "kid"]).await;
         }
     }
 
@@ -258,10 +260,7 @@ on_each_store! {
             assert_eq!(soon(&run).await.unwrap(), ("early 1".to_owned(), 7, "child 1".to_owned(), 5));
             assert_eq!(log(&run).await, ["(ask 1)", "ask 2", "broken 1", "early 1", "workflow"]);
             assert_eq!((lab.count("early"), lab.count("child")), (1, 1));
-            for id in ["run", "kid"] {
-                engine.get_run::<(), Error>(id).delete().await.unwrap();
-            }
-            engine.shutdown().await.unwrap();
+            clear(engine, &["run", "kid"]).await;
         }
     }
 
@@ -285,12 +284,7 @@ on_each_store! {
             assert_eq!(soon(&run).await.unwrap(), ("early 1".to_owned(), 7, "child 1".to_owned(), 5));
             assert_eq!((lab.count("early"), lab.count("child"), found(&engine, "of", "it").await), (1, 1, 1));
             assert_eq!(log(&run).await.iter().filter(|chunk| chunk.starts_with("broken")).count(), 1);
-            engine.shutdown().await.unwrap();
-            for id in ["run", "kid"] {
-                let engine = open(&place, &lab).await;
-                engine.get_run::<(), Error>(id).delete().await.unwrap();
-                engine.shutdown().await.unwrap();
-            }
+            clear(engine, &["run", "kid"]).await;
         }
     }
 
@@ -327,10 +321,7 @@ on_each_store! {
             assert_eq!(soon(&run).await.unwrap(), [early, "broken 2"]);
             assert_eq!(run.children().await.unwrap(), ["kid"]);
             assert_eq!(engine.get_run::<String, Error>("kid").status().await.unwrap(), Status::Completed);
-            for id in ["run", "kid"] {
-                engine.get_run::<(), Error>(id).delete().await.unwrap();
-            }
-            engine.shutdown().await.unwrap();
+            clear(engine, &["run", "kid"]).await;
         }
     }
 
