@@ -5,6 +5,7 @@
 //! [`claims`] and [`removal`]. [`listing`] finds runs. [`workers`] manages leases, which decide who executes. [`notes`]
 //! notifies other processes of a commit, and [`listen`] receives that. [`schema`] creates the tables.
 
+mod appends;
 mod claims;
 mod clock;
 mod commit;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+use super::appends::Appended;
 use super::creates::Made;
 use super::db::{Db, Session, Text, args};
 use super::fault::{Fault, Result};
@@ -68,7 +69,6 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 
 /// Sets the answers of the writes that were committed, also if others were not.
 async fn once(db: &Db, ours: &Ours, group: &[Write], answers: &mut [Option<Answer>]) -> Result<(), Undone> {
-    ours.verified.leave(group);
     if group.iter().any(|write| matches!(write, Write::Claim(Claim { again: true, .. }))) {
         ours.verified.end_round();
     }
@@ -172,7 +172,7 @@ async fn plain_rows(
     let (begun, made, appended, taken, committed) =
         tokio::join!(biased; begin, create, ours.verified.append(session, &rows), take, commit);
     let appended = match appended {
-        Err(fault) if !is_several && fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+        Err(fault) if !is_several && fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(Appended::default()),
         appended => appended,
     };
     // If no statement has failed, the commit has not rolled back: it reports success in both cases.
@@ -193,9 +193,11 @@ async fn plain_rows(
     };
     place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
     let mut left = Vec::new();
-    match appended {
-        true => rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into())),
-        false => left.extend(rows.turns),
+    for (place, turn) in rows.turns {
+        match appended.has(turn) {
+            true => set(answers, place, TurnAnswer::Committed.into()),
+            false => left.push((place, turn)),
+        }
     }
     for (turn, taken) in others.into_iter().zip(taken) {
         match taken {
@@ -234,6 +236,7 @@ async fn transaction(
     segments: &[Segment<'_>],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
+    ours.verified.leave(segments);
     // Given only once the transaction is committed.
     let mut given: Vec<Option<Answer>> = vec![None; answers.len()];
     let (begun, known, locked) =
@@ -293,7 +296,7 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Op
             let taken = turns::take(work.session, work.ours, &sent, Sent::Inside).await?;
             for ((place, turn), taken) in turns.iter().zip(taken) {
                 let answer = match taken {
-                    Taken::Written { awaited, followed, traced } => {
+                    Taken::Written { awaited, followed, traced, .. } => {
                         let notifies = traced && turn.row.is_some();
                         more(work, turn, awaited, followed, notifies).await?
                     }
@@ -372,8 +375,7 @@ async fn more(
     // Settles before it writes: a stream that a failed attempt had closed is open again.
     streams::settle(session, turn).await?;
     streams::write(session, turn.run, &turn.chunks).await?;
-    let ends = turn.change.as_ref().is_some_and(|change| turns::ends(change.status));
-    if notifies || (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
+    if notifies || (turns::is_end(turn) && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
         work.notes.awaited.insert(turn.run);
     }
     work.notes.due |= turn.change.as_ref().is_some_and(RowChange::is_released);

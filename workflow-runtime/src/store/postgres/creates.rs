@@ -194,7 +194,8 @@ pub(super) async fn create(
     if let (Some(row), true) = (created.first(), alone) {
         let verified = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.answer {
             CreateAnswer::Created(key) if made.new && !turns::ends(change.status) => {
-                Some((key, Place { fence: Fence { owner, epoch: 1 }, generation: 0, index: 1 }))
+                let fence = Fence { owner, epoch: 1 };
+                Some((key, Place { fence, generation: 0, index: 1, concerns_others: false }))
             }
             _ => None,
         });

@@ -62,10 +62,10 @@ WITH input AS (
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck,
               refused_by, failing_since, error_class, error_text)
 ), locked AS MATERIALIZED (
-    SELECT key, owner, epoch, generation, tied, awaited, followed, traced FROM @runs WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key
-    FOR NO KEY UPDATE
+    SELECT key, owner, epoch, generation, tied, awaited, followed, traced, inbox_seq FROM @runs
+    WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key FOR NO KEY UPDATE
 ), held AS MATERIALIZED (
-    SELECT input.*, awaited, followed, traced,
+    SELECT input.*, awaited, followed, traced, tied OR awaited OR followed OR traced OR inbox_seq <> 0 AS concerns_others,
         coalesce(input.status IN ('completed', 'failed', 'cancelled'), false) AS terminal,
         coalesce(input.status IN ('completed', 'failed', 'cancelled', 'stuck'), false) AS ends, tied
     FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
@@ -105,7 +105,8 @@ WITH input AS (
     SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS notified
     FROM taken WHERE ((ends AND (awaited OR followed)) OR traced) AND NOT $17 HAVING count(*) > 0
 )
-SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, @server(), (SELECT notified FROM notified)
+SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, @server(), concerns_others,
+    (SELECT notified FROM notified)
 FROM held"
         )
     };
@@ -134,11 +135,38 @@ impl<'e> Errors<'e> {
     }
 }
 
+/// The changes of several rows of runs, by column. A row without a change has no status.
+pub(super) struct ChangeColumns<'c> {
+    pub statuses: Vec<Option<&'c str>>,
+    pub wakes: Vec<Option<i64>>,
+    pub starts: Vec<Option<i64>>,
+    pub ends: Vec<Option<i64>>,
+    pub stuck: Vec<Option<Text<'c>>>,
+    pub refused: Vec<Option<Text<'c>>>,
+    pub errors: Errors<'c>,
+}
+
+impl<'c> ChangeColumns<'c> {
+    pub fn of(changes: impl Iterator<Item = Option<&'c RowChange>> + Clone) -> Self {
+        let changes = || changes.clone();
+        ChangeColumns {
+            statuses: changes().map(|change| Some(change?.status.as_str())).collect(),
+            wakes: changes().map(|change| change?.wake_at.map(time)).collect(),
+            starts: changes().map(|change| change?.started_at.map(u64::cast_signed)).collect(),
+            ends: changes().map(|change| change?.completed_at.map(u64::cast_signed)).collect(),
+            stuck: changes().map(|change| change?.stuck.as_deref().map(Text)).collect(),
+            refused: changes().map(|change| change?.refused_by.as_deref().map(Text)).collect(),
+            errors: Errors::of(changes().map(|change| change?.error.as_ref())),
+        }
+    }
+}
+
 /// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is written. The flags state whether another process waits for the run's end, its chunks or its rows.
-    Written { awaited: bool, followed: bool, traced: bool },
+    /// It is written. The flags state whether another process waits for the run's end, its chunks or its rows, and whether a
+    /// change of the run [concerns others](Place::concerns_others).
+    Written { awaited: bool, followed: bool, traced: bool, concerns_others: bool },
     /// It ends a run that is tied, and is not written.
     Tied,
     /// It was written before.
@@ -174,6 +202,11 @@ pub(super) fn is_row(turn: &Turn) -> bool {
     turn.row.is_some() && turn.change.is_none() && turn.delivered.is_empty()
 }
 
+/// Whether the run has ended with a turn for the callers that wait for it.
+pub(super) fn is_end(turn: &Turn) -> bool {
+    turn.change.as_ref().is_some_and(|change| ends(change.status))
+}
+
 /// Takes the plain part of turns of different runs, and looks each run up. [Inside](Sent::Inside) a transaction also takes
 /// turns that end tied runs, and notifies no process; the caller then does the rest.
 pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], sent: Sent) -> Result<Vec<Taken>> {
@@ -184,7 +217,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], se
     let owners: Vec<i64> = turns.iter().map(|turn| turn.fence.owner.cast_signed()).collect();
     let epochs: Vec<i64> = turns.iter().map(|turn| turn.fence.epoch.cast_signed()).collect();
     let rows = || turns.iter().map(|turn| turn.row.as_ref());
-    let changes = || turns.iter().map(|turn| turn.change.as_ref());
+    let changes = ChangeColumns::of(turns.iter().map(|turn| turn.change.as_ref()));
     let indexes: Vec<Option<i64>> = rows().map(|row| Some(row?.index.cast_signed())).collect();
     let numbers: Vec<Option<[u8; 16]>> = rows().map(|row| Some(row?.turn.to_be_bytes())).collect();
     let numbers: Vec<Option<&[u8]>> = numbers.iter().map(|number| number.as_ref().map(<[u8; 16]>::as_slice)).collect();
@@ -192,13 +225,6 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], se
     let checksums: Vec<Option<i32>> = rows().map(|row| Some(row?.checksum.cast_signed())).collect();
     let bodies: Vec<Option<&[u8]>> = rows().map(|row| Some(&*row?.body)).collect();
     let mut outcomes: HashMap<RunKey, Taken> = HashMap::with_capacity(turns.len());
-    let statuses: Vec<Option<&str>> = changes().map(|change| Some(change?.status.as_str())).collect();
-    let wakes: Vec<Option<i64>> = changes().map(|change| change?.wake_at.map(time)).collect();
-    let starts: Vec<Option<i64>> = changes().map(|change| change?.started_at.map(u64::cast_signed)).collect();
-    let ends: Vec<Option<i64>> = changes().map(|change| change?.completed_at.map(u64::cast_signed)).collect();
-    let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change?.stuck.as_deref().map(Text)).collect();
-    let errors = Errors::of(changes().map(|change| change?.error.as_ref()));
-    let refused: Vec<Option<Text<'_>>> = changes().map(|change| change?.refused_by.as_deref().map(Text)).collect();
     let delivered: Vec<(RunKey, i64)> = turns
         .iter()
         .flat_map(|turn| turn.delivered.iter().map(|sequence| (turn.run, sequence.cast_signed())))
@@ -210,17 +236,23 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], se
             args![
                 INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs, INT8_ARRAY: indexes,
                 BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
-                TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck,
+                TEXT_ARRAY: changes.statuses, INT8_ARRAY: changes.wakes, INT8_ARRAY: changes.starts, INT8_ARRAY: changes.ends,
+                TEXT_ARRAY: changes.stuck,
                 INT8_ARRAY: messages_of, INT8_ARRAY: messages, BOOL: tied,
-                TEXT: session.db.options.schema, TEXT: &*ours.tag, TEXT_ARRAY: refused, INT8_ARRAY: errors.failing_since,
-                TEXT_ARRAY: errors.classes, TEXT_ARRAY: errors.texts,
+                TEXT: session.db.options.schema, TEXT: &*ours.tag, TEXT_ARRAY: changes.refused,
+                INT8_ARRAY: changes.errors.failing_since, TEXT_ARRAY: changes.errors.classes, TEXT_ARRAY: changes.errors.texts,
             ],
             sent,
         )
         .await?;
     for row in &taken {
         let outcome = match (get(row, 1)?, get(row, 2)?) {
-            (true, _) => Taken::Written { awaited: get(row, 3)?, followed: get(row, 4)?, traced: get(row, 5)? },
+            (true, _) => Taken::Written {
+                awaited: get(row, 3)?,
+                followed: get(row, 4)?,
+                traced: get(row, 5)?,
+                concerns_others: get(row, 7)?,
+            },
             (false, true) if !tied => Taken::Tied,
             (false, _) => Taken::Refused,
         };
@@ -228,10 +260,11 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], se
     }
     // Inside a transaction the turns may still be rolled back.
     if let (Some(row), false) = (taken.first(), tied) {
-        let untraced = |turn: &&&Turn| matches!(outcomes.get(&turn.run), Some(Taken::Written { traced: false, .. }));
-        let goes_on = |turn: &&&Turn| turn.change.as_ref().is_none_or(|change| !self::ends(change.status));
-        let verified = turns.iter().filter(untraced).filter(goes_on);
-        ours.verified.verify(looked_up, get(row, 6)?, verified.filter_map(|turn| Place::after(turn)));
+        let verified = turns.iter().filter(|turn| !self::is_end(turn)).filter_map(|turn| match outcomes.get(&turn.run) {
+            Some(Taken::Written { traced: false, concerns_others, .. }) => Place::after(turn, *concerns_others),
+            _ => None,
+        });
+        ours.verified.verify(looked_up, get(row, 6)?, verified);
     }
     settled(session, turns, outcomes).await
 }

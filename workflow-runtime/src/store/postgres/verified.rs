@@ -18,11 +18,12 @@ use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::appends::{Appended, Placed, Rows};
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::place::Place;
+use super::segments::Segment;
 use super::turns;
 use crate::store::{Release, RunKey, Turn, Write};
 
@@ -30,21 +31,6 @@ use crate::store::{Release, RunKey, Turn, Write};
 const BEGIN_ROUND: &str = "
 WITH mine AS MATERIALIZED (SELECT owner FROM @workers WHERE owner = ANY ($1) ORDER BY owner FOR UPDATE)
 UPDATE @workers AS workers SET round = $2 FROM mine WHERE workers.owner = mine.owner AND round < $2";
-
-/// Appends all rows or none.
-const APPEND: &str = "
-INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
-SELECT run, generation, idx, turn, format, checksum, body
-FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7) AS t (run, generation, idx, turn, format, checksum, body)
-WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE)";
-
-const APPEND_ONE: &str = "
-INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
-SELECT $1, $2, $3, $4, $5, $6, $7
-WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE)";
-
-/// Turns, with their places in a group.
-pub(super) type Placed<'g> = Vec<(usize, &'g Turn)>;
 
 /// The verified runs.
 #[derive(Default)]
@@ -154,17 +140,18 @@ impl Verified {
         known.appended()
     }
 
-    /// Forgets the runs for which a group does more than append rows: it may end or release them.
-    pub fn leave(&self, group: &[Write]) {
-        let mut left = group.iter().filter_map(|write| match write {
-            Write::Turn(turn) => (!turns::is_row(turn)).then_some(turn.run),
-            Write::Release(Release { run, .. }) => Some(*run),
-            _ => None,
-        });
-        if let Some(first) = left.next() {
-            let mut known = self.known();
-            for run in std::iter::once(first).chain(left) {
-                known.runs.remove(&run);
+    /// Forgets the runs for which a transaction does more than append rows: it may end or release them.
+    pub fn leave(&self, segments: &[Segment<'_>]) {
+        let mut known = self.known();
+        for segment in segments {
+            match segment {
+                Segment::Turns(turns) => turns.iter().filter(|(_, turn)| !turns::is_row(turn)).for_each(|(_, turn)| {
+                    known.runs.remove(&turn.run);
+                }),
+                Segment::Single(_, Write::Release(Release { run, .. })) => {
+                    known.runs.remove(run);
+                }
+                _ => {}
             }
         }
     }
@@ -182,82 +169,61 @@ impl Verified {
         }
     }
 
-    /// Separates the next rows of verified runs, all of one owner, from the other turns. The places then advance past
-    /// these rows: if the rows cannot be appended, all runs are forgotten.
+    /// Separates the next rows of verified runs, all of one owner, from the other turns. Rows that change a run are among them
+    /// if no other turn is left: one statement locks all runs that a group changes, in the order of their keys.
+    ///
+    /// The places then advance past these rows. If the rows cannot be appended, all runs are forgotten.
     pub fn part<'g>(&self, turns: &[(usize, &'g Turn)]) -> (Rows<'g>, Placed<'g>) {
         let mut known = self.known();
         let mut owner = None;
-        let (turns, others) = turns.iter().partition(|(_, turn)| {
-            let (Some(place), Some(row)) = (known.runs.get_mut(&turn.run), &turn.row) else { return false };
-            let is_verified = turns::is_row(turn)
-                && *place == Place { fence: turn.fence, generation: turn.generation, index: row.index }
-                && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner;
-            place.index += u64::from(is_verified);
-            is_verified
+        let (mut rows, mut others): (Placed<'g>, _) = turns.iter().partition(|(_, turn)| {
+            turn.row.is_some()
+                && turn.delivered.is_empty()
+                && known.runs.get(&turn.run).is_some_and(|place| {
+                    place.is_before(turn) && (turn.change.is_none() || !place.concerns_others)
+                })
+                && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner
         });
+        if !others.is_empty() {
+            others.extend(rows.extract_if(.., |(_, turn)| turn.change.is_some()));
+        }
+        for (_, turn) in &rows {
+            if turns::is_end(turn) {
+                known.runs.remove(&turn.run);
+            } else if let Some(place) = known.runs.get_mut(&turn.run) {
+                place.index += 1;
+            }
+        }
+        for (_, turn) in others.iter().filter(|(_, turn)| !turns::is_row(turn)) {
+            known.runs.remove(&turn.run);
+        }
         let appending = known.appending.token();
         let owner = owner.unwrap_or_default();
-        (Rows { turns, owner, round: known.round, server: known.heard, _appending: appending }, others)
+        (Rows { turns: rows, owner, round: known.round, server: known.heard, _appending: appending }, others)
     }
 
-    /// Appends rows of verified runs. Returns whether they are in the journal; if not, none of them is. A unique violation
-    /// means that one of them was there already.
-    pub async fn append(&self, session: &Session<'_>, rows: &Rows<'_>) -> Result<bool> {
+    /// Appends rows of verified runs. Returns which of them are in the journal. A unique violation means that one of them was
+    /// there already, and none is appended.
+    pub async fn append(&self, session: &Session<'_>, rows: &Rows<'_>) -> Result<Appended> {
         if rows.turns.is_empty() {
-            return Ok(true);
+            return Ok(Appended::default());
         }
         let mut doubt = Doubt(Some(self));
-        let appended = match &rows.turns[..] {
-            [(_, turn)] => rows.append_one(session, turn).await,
-            _ => rows.append_all(session).await,
-        };
+        let appended = rows.append(session).await;
         let certain = appended.as_ref().map_or_else(Fault::nothing_done, |_| true);
         if certain {
             doubt.0 = None;
         }
-        let there = appended.map(|number| usize::try_from(number) == Ok(rows.turns.len()));
-        if !matches!(there, Ok(true)) {
-            self.forget_all();
+        match &appended {
+            Ok(appended) if rows.turns.iter().all(|(_, turn)| turn.change.is_some() || appended.has(turn)) => {
+                let mut known = self.known();
+                for (_, turn) in rows.turns.iter().filter(|(_, turn)| !appended.has(turn)) {
+                    known.runs.remove(&turn.run);
+                }
+            }
+            _ => self.forget_all(),
         }
-        there
-    }
-}
-
-/// Rows of verified runs, with the owner, round and server that they depend on.
-pub(super) struct Rows<'g> {
-    pub turns: Placed<'g>,
-    owner: u64,
-    round: i64,
-    server: Option<SystemTime>,
-    _appending: TaskTrackerToken,
-}
-
-impl Rows<'_> {
-    async fn append_one(&self, session: &Session<'_>, turn: &Turn) -> Result<u64> {
-        let Some(row) = &turn.row else { return Ok(0) };
-        let number = row.turn.to_be_bytes();
-        session.execute(APPEND_ONE, args![
-            INT8: turn.run, INT8: turn.generation.cast_signed(), INT8: row.index.cast_signed(), BYTEA: number.as_slice(),
-            INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(), BYTEA: &*row.body,
-            INT8: self.owner.cast_signed(), INT8: self.round, TIMESTAMPTZ: self.server,
-        ]).await
-    }
-
-    async fn append_all(&self, session: &Session<'_>) -> Result<u64> {
-        let rows = || self.turns.iter().filter_map(|(_, turn)| Some((turn, turn.row.as_ref()?)));
-        let runs: Vec<RunKey> = rows().map(|(turn, _)| turn.run).collect();
-        let generations: Vec<i64> = rows().map(|(turn, _)| turn.generation.cast_signed()).collect();
-        let indexes: Vec<i64> = rows().map(|(_, row)| row.index.cast_signed()).collect();
-        let numbers: Vec<[u8; 16]> = rows().map(|(_, row)| row.turn.to_be_bytes()).collect();
-        let numbers: Vec<&[u8]> = numbers.iter().map(<[u8; 16]>::as_slice).collect();
-        let formats: Vec<i32> = rows().map(|(_, row)| row.format.cast_signed()).collect();
-        let checksums: Vec<i32> = rows().map(|(_, row)| row.checksum.cast_signed()).collect();
-        let bodies: Vec<&[u8]> = rows().map(|(_, row)| &*row.body).collect();
-        session.execute(APPEND, args![
-            INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: indexes, BYTEA_ARRAY: numbers, INT4_ARRAY: formats,
-            INT4_ARRAY: checksums, BYTEA_ARRAY: bodies, INT8: self.owner.cast_signed(), INT8: self.round,
-            TIMESTAMPTZ: self.server,
-        ]).await
+        appended
     }
 }
 
