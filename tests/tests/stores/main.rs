@@ -42,6 +42,8 @@ mod turns;
 #[cfg(unix)]
 mod verified;
 #[cfg(unix)]
+mod verified_changes;
+#[cfg(unix)]
 mod versions;
 #[cfg(unix)]
 mod workers;
@@ -326,6 +328,16 @@ many_engines {
         heads_are_not_trusted_without_synchronous_commit,
         verified_heads_are_dropped_with_the_listening_connection,
         a_commit_in_doubt_begins_another_round;
+    verified_changes:
+        a_change_is_written_with_its_row,
+        rows_follow_a_change_that_is_no_end,
+        an_end_that_concerns_others_reaches_them,
+        an_end_that_is_awaited_is_announced,
+        an_end_sees_what_was_written_under_the_lock_of_its_run,
+        a_change_of_a_run_that_another_worker_holds_is_refused,
+        a_worker_that_was_declared_dead_changes_nothing,
+        an_end_in_doubt_is_recognised,
+        a_change_that_the_database_refuses_writes_nothing_of_its_group;
 }
 }
 
