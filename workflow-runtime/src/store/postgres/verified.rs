@@ -2,7 +2,8 @@
 //!
 //! The first row that this store appends for a run checks three things: the run is this worker's, its journal is as long as
 //! its owner has counted, and no follower waits for its rows. From then on the run is *verified*, and one check of the worker's own
-//! row covers all verified runs. These events end it:
+//! row covers all verified runs. A change of a verified run compares the run's row, and needs no look at its journal. These
+//! events end the verification:
 //!
 //! - The store itself ends the run or releases it, or the outcome of a statement is unknown. After an unknown outcome the
 //!   store begins another round, and a statement of an earlier round has no effect if it is executed late.
@@ -179,9 +180,10 @@ impl Verified {
         let (mut rows, mut others): (Placed<'g>, _) = turns.iter().partition(|(_, turn)| {
             turn.row.is_some()
                 && turn.delivered.is_empty()
-                && known.runs.get(&turn.run).is_some_and(|place| {
-                    place.is_before(turn) && (turn.change.is_none() || !place.concerns_others)
-                })
+                && known
+                    .runs
+                    .get(&turn.run)
+                    .is_some_and(|place| place.is_before(turn) && (turn.change.is_none() || !place.concerns_others))
                 && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner
         });
         if !others.is_empty() {
