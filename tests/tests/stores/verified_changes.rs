@@ -62,7 +62,11 @@ pub async fn a_change_is_written_with_its_row(fx: Fixture) {
         assert_eq!((answer, fx.journal(key).await), (&COMMITTED, vec![row(0, 1), row(1, 2)]), "{id}");
         let run = fx.run(id).await;
         assert_eq!((run.status, run.wake_at, run.started_at), (Status::Stuck, None, Some(2)), "{id}");
-        assert_eq!((run.completed_at, run.stuck.as_deref(), run.error), (Some(3), Some("s"), Some(error(Some(4)))), "{id}");
+        assert_eq!(
+            (run.completed_at, run.stuck.as_deref(), run.error),
+            (Some(3), Some("s"), Some(error(Some(4)))),
+            "{id}"
+        );
         assert_eq!((run.refused_by.as_deref(), run.fence.owner), (Some("b"), ADA), "{id}");
     };
     in_each_group(&fx, next, async |_| {}, check).await;

@@ -142,7 +142,8 @@ impl Rows<'_> {
     async fn change_all(&self, session: &Session<'_>, turns: &[(usize, &Turn)]) -> Result<Appended> {
         let columns = Columns::of(turns);
         let changes: Vec<bool> = turns.iter().map(|(_, turn)| turn.change.is_some()).collect();
-        let mut changed: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).filter(|turn| turn.change.is_some()).collect();
+        let mut changed: Vec<&Turn> =
+            turns.iter().map(|(_, turn)| *turn).filter(|turn| turn.change.is_some()).collect();
         changed.sort_unstable_by_key(|turn| turn.run);
         let runs: Vec<RunKey> = changed.iter().map(|turn| turn.run).collect();
         let generations: Vec<i64> = changed.iter().map(|turn| turn.generation.cast_signed()).collect();

@@ -41,6 +41,20 @@ WITH alive AS MATERIALIZED (
 )
 SELECT id, key, @server() FROM created";
 
+/// As `CREATE`, for one run: without arrays it takes the database an eighth less time.
+const CREATE_ONE: &str = "
+WITH created AS (
+    INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
+        inbox_seq, recoveries, started_at, completed_at, stuck, failing_since, error_class, error_text, depth, required_deployment)
+    SELECT $2, $3, $4, $5, $6, $7, 0, $9, owner, 1, $10, 0, 0, $11, $12, $13, $14, $15, $16, $8, $21
+    FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE
+    ON CONFLICT (id) DO NOTHING
+    RETURNING key, id
+), appended AS (
+    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body) SELECT key, 0, 0, $17, $18, $19, $20 FROM created
+)
+SELECT id, key, @server() FROM created";
+
 /// Creates runs for any worker to claim.
 const START: &str = "
 WITH input AS MATERIALIZED (
@@ -163,6 +177,57 @@ pub(super) async fn create(
         _ => None,
     };
     let firsts: Vec<(JournalRow, RowChange)> = runs.iter().filter_map(|new| first(new)).collect();
+    let created = match (runs, &firsts[..]) {
+        ([new], [(row, change)]) => create_one(session, owner, new, row, change).await?,
+        _ => create_all(session, owner, runs, &firsts).await?,
+    };
+    let made = outcomes(session, runs, &created).await?;
+    if let (Some(row), true) = (created.first(), alone) {
+        let verified = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.answer {
+            CreateAnswer::Created(key) if made.new && !turns::ends(change.status) => {
+                let fence = Fence { owner, epoch: 1 };
+                Some((key, Place { fence, generation: 0, index: 1, concerns_others: false }))
+            }
+            _ => None,
+        });
+        ours.verified.verify(looked_up, get(row, 2)?, verified);
+    }
+    Ok(made)
+}
+
+async fn create_one(
+    session: &Session<'_>,
+    owner: u64,
+    new: &NewRun,
+    row: &JournalRow,
+    change: &RowChange,
+) -> Result<Vec<tokio_postgres::Row>> {
+    let (token, number) = (new.token.to_be_bytes(), row.turn.to_be_bytes());
+    let RowChange { status, wake_at, started_at, completed_at, stuck, error, refused_by: _ } = change;
+    session
+        .query(
+            CREATE_ONE,
+            args![
+                INT8: owner.cast_signed(), TEXT: Text(&new.id), TEXT: Text(&new.workflow), TEXT: Text(&new.fingerprint),
+                BYTEA: new.args_digest.as_slice(), BYTEA: token.as_slice(), INT8: new.created_at.cast_signed(),
+                INT4: new.depth.cast_signed(), TEXT: status.as_str(), INT8: wake_at.map(time),
+                INT8: started_at.map(u64::cast_signed), INT8: completed_at.map(u64::cast_signed),
+                TEXT: stuck.as_deref().map(Text),
+                INT8: error.as_ref().and_then(|error| error.failing_since).map(u64::cast_signed),
+                TEXT: error.as_ref().map(|error| Text(&error.class)), TEXT: error.as_ref().map(|error| Text(&error.text)),
+                BYTEA: number.as_slice(), INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(),
+                BYTEA: &*row.body, TEXT: new.required_deployment.as_deref().map(Text),
+            ],
+        )
+        .await
+}
+
+async fn create_all(
+    session: &Session<'_>,
+    owner: u64,
+    runs: &[&NewRun],
+    firsts: &[(JournalRow, RowChange)],
+) -> Result<Vec<tokio_postgres::Row>> {
     let columns = Columns::of(runs);
     let rows = || firsts.iter().map(|(row, _)| row);
     let changes = || firsts.iter().map(|(_, change)| change);
@@ -177,7 +242,7 @@ pub(super) async fn create(
     let formats: Vec<i32> = rows().map(|row| row.format.cast_signed()).collect();
     let checksums: Vec<i32> = rows().map(|row| row.checksum.cast_signed()).collect();
     let bodies: Vec<&[u8]> = rows().map(|row| &*row.body).collect();
-    let created = session
+    session
         .query(
             CREATE,
             args![
@@ -189,19 +254,7 @@ pub(super) async fn create(
                 TEXT_ARRAY: columns.required,
             ],
         )
-        .await?;
-    let made = outcomes(session, runs, &created).await?;
-    if let (Some(row), true) = (created.first(), alone) {
-        let verified = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.answer {
-            CreateAnswer::Created(key) if made.new && !turns::ends(change.status) => {
-                let fence = Fence { owner, epoch: 1 };
-                Some((key, Place { fence, generation: 0, index: 1, concerns_others: false }))
-            }
-            _ => None,
-        });
-        ours.verified.verify(looked_up, get(row, 2)?, verified);
-    }
-    Ok(made)
+        .await
 }
 
 /// Creates runs with different ids for any worker. With `notify`, the same statement notifies other processes.

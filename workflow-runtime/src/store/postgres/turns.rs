@@ -260,10 +260,11 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], se
     }
     // Inside a transaction the turns may still be rolled back.
     if let (Some(row), false) = (taken.first(), tied) {
-        let verified = turns.iter().filter(|turn| !self::is_end(turn)).filter_map(|turn| match outcomes.get(&turn.run) {
-            Some(Taken::Written { traced: false, concerns_others, .. }) => Place::after(turn, *concerns_others),
-            _ => None,
-        });
+        let verified =
+            turns.iter().filter(|turn| !self::is_end(turn)).filter_map(|turn| match outcomes.get(&turn.run) {
+                Some(Taken::Written { traced: false, concerns_others, .. }) => Place::after(turn, *concerns_others),
+                _ => None,
+            });
         ours.verified.verify(looked_up, get(row, 6)?, verified);
     }
     settled(session, turns, outcomes).await
