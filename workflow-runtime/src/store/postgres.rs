@@ -8,6 +8,7 @@
 mod appends;
 mod claims;
 mod clock;
+mod columns;
 mod commit;
 mod connection;
 mod creates;

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use rustc_hash::FxHashSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::columns::ChangeColumns;
 use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
 use super::read::{get, time};
-use super::turns::ChangeColumns;
 use crate::store::{JournalRow, RowChange, RunKey, Turn};
 
 /// Appends all rows or none.

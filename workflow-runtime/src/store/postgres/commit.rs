@@ -236,7 +236,7 @@ async fn transaction(
     segments: &[Segment<'_>],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
-    ours.verified.leave(segments);
+    ours.verified.leave(segments.iter().flat_map(Segment::left));
     // Given only once the transaction is committed.
     let mut given: Vec<Option<Answer>> = vec![None; answers.len()];
     let (begun, known, locked) =

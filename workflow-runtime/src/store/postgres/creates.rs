@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::columns::Errors;
 use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::place::Place;
 use super::read::{self, get, text, time};
-use super::turns::{self, Errors};
+use super::turns;
 use super::work::{Ours, Work};
 use super::{messages, removal, schema};
 use crate::store::{

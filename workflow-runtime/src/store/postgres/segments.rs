@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{creates, turns};
-use crate::store::{Claim, First, Message, NewRun, RunKey, SendMessage, Turn, Write};
+use crate::store::{Claim, First, Message, NewRun, Release, RunKey, SendMessage, Turn, Write};
 
 /// Writes that one statement can do, with their places in the group.
 pub(super) enum Segment<'g> {
@@ -31,6 +31,16 @@ impl<'g> Segment<'g> {
             }
             _ => Segment::Single(place, write),
         }
+    }
+
+    /// The runs for which the segment may do more than append rows: it may end or release them.
+    pub fn left(&self) -> impl Iterator<Item = RunKey> {
+        let (turns, released) = match self {
+            Segment::Turns(turns) => (&turns[..], None),
+            Segment::Single(_, Write::Release(Release { run, .. })) => (&[][..], Some(*run)),
+            _ => (&[][..], None),
+        };
+        turns.iter().filter(|(_, turn)| !turns::is_row(turn)).map(|(_, turn)| turn.run).chain(released)
     }
 
     /// The run that the segment's only write concerns.

@@ -24,9 +24,8 @@ use super::appends::{Appended, Placed, Rows};
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::place::Place;
-use super::segments::Segment;
 use super::turns;
-use crate::store::{Release, RunKey, Turn, Write};
+use crate::store::{RunKey, Turn};
 
 /// Waits for the statements of an earlier round that are being executed.
 const BEGIN_ROUND: &str = "
@@ -141,19 +140,11 @@ impl Verified {
         known.appended()
     }
 
-    /// Forgets the runs for which a transaction does more than append rows: it may end or release them.
-    pub fn leave(&self, segments: &[Segment<'_>]) {
+    /// Forgets runs that may end or be released by a transaction.
+    pub fn leave(&self, runs: impl Iterator<Item = RunKey>) {
         let mut known = self.known();
-        for segment in segments {
-            match segment {
-                Segment::Turns(turns) => turns.iter().filter(|(_, turn)| !turns::is_row(turn)).for_each(|(_, turn)| {
-                    known.runs.remove(&turn.run);
-                }),
-                Segment::Single(_, Write::Release(Release { run, .. })) => {
-                    known.runs.remove(run);
-                }
-                _ => {}
-            }
+        for run in runs {
+            known.runs.remove(&run);
         }
     }
 
