@@ -24,11 +24,13 @@ SELECT $1, $2, $3, $4, $5, $6, $7
 WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE)";
 
 /// Appends the rows that change no run, all or none, and each row that does if the change concerns no other row and no other
-/// process. The update compares the run as it is under its lock. It visits the runs in the order of the array, which is that
-/// of their keys.
+/// process. Locks the runs in the order of their keys, so that two such statements cannot deadlock, and compares each run as it
+/// is under its lock.
 const CHANGE: &str = "
 WITH mine AS MATERIALIZED (
     SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE
+), locked AS MATERIALIZED (
+    SELECT key FROM @runs WHERE key = ANY ((SELECT $12)::bigint[]) ORDER BY key FOR NO KEY UPDATE
 ), changed AS MATERIALIZED (
     UPDATE @runs AS runs SET status = t.status, wake_at = t.wake_at, started_at = coalesce(runs.started_at, t.started_at),
         completed_at = coalesce(runs.completed_at, t.completed_at), stuck = t.stuck, refused_by = t.refused_by,
@@ -38,6 +40,7 @@ WITH mine AS MATERIALIZED (
               error_text)
     WHERE runs.key = t.run AND runs.owner = $8 AND runs.epoch = t.epoch AND runs.generation = t.generation
         AND NOT (tied OR awaited OR followed OR traced) AND inbox_seq = 0 AND EXISTS (SELECT 1 FROM mine)
+        AND runs.key IN (SELECT key FROM locked)
     RETURNING runs.key
 ), appended AS (
     INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
@@ -142,9 +145,7 @@ impl Rows<'_> {
     async fn change_all(&self, session: &Session<'_>, turns: &[(usize, &Turn)]) -> Result<Appended> {
         let columns = Columns::of(turns);
         let changes: Vec<bool> = turns.iter().map(|(_, turn)| turn.change.is_some()).collect();
-        let mut changed: Vec<&Turn> =
-            turns.iter().map(|(_, turn)| *turn).filter(|turn| turn.change.is_some()).collect();
-        changed.sort_unstable_by_key(|turn| turn.run);
+        let changed: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).filter(|turn| turn.change.is_some()).collect();
         let runs: Vec<RunKey> = changed.iter().map(|turn| turn.run).collect();
         let generations: Vec<i64> = changed.iter().map(|turn| turn.generation.cast_signed()).collect();
         let epochs: Vec<i64> = changed.iter().map(|turn| turn.fence.epoch.cast_signed()).collect();
