@@ -14,8 +14,8 @@ impl<T, E> Run<T, E> {
     /// with all their attempts and with the [idempotency keys](crate::StepInfo::idempotency_key) that they had.
     /// If the workflow itself returned the error, it receives the last event once more, so that a corrected build
     /// can handle it. Results that rollbacks have undone are not reused: if there were rollbacks, everything from
-    /// the first undone result on is executed again, with new keys. A run that was cancelled before its first
-    /// turn starts from its arguments. Its state and attributes keep their values until they are set again.
+    /// the first undone result on is executed again, with new keys, and a hook that received a payload after that
+    /// result waits for another payload. A run that was cancelled before its first turn starts from its arguments. Its state and attributes keep their values until they are set again.
     ///
     /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
     /// had ended: each under its id and from its own last good point, and likewise their children. The result of
