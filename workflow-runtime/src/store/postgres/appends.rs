@@ -25,22 +25,26 @@ WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @serve
 
 /// Appends the rows that change no run, all or none, and each row that does if the change concerns no other row and no other
 /// process. Locks the runs in the order of their keys, so that two such statements cannot deadlock, and compares each run as it
-/// is under its lock.
+/// is under its lock. The conditions are compared after the runs were looked up by their keys: the planner overestimates what they
+/// exclude, and would scan the table of runs.
 const CHANGE: &str = "
 WITH mine AS MATERIALIZED (
     SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE
 ), locked AS MATERIALIZED (
-    SELECT key FROM @runs WHERE key = ANY ((SELECT $12)::bigint[]) ORDER BY key FOR NO KEY UPDATE
-), changed AS MATERIALIZED (
-    UPDATE @runs AS runs SET status = t.status, wake_at = t.wake_at, started_at = coalesce(runs.started_at, t.started_at),
-        completed_at = coalesce(runs.completed_at, t.completed_at), stuck = t.stuck, refused_by = t.refused_by,
-        failing_since = t.failing_since, error_class = t.error_class, error_text = t.error_text
-    FROM unnest((SELECT $12), $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+    SELECT key, owner, epoch, generation, tied OR awaited OR followed OR traced OR inbox_seq <> 0 AS concerns_others FROM @runs
+    WHERE key = ANY ((SELECT $12)::bigint[]) ORDER BY key FOR NO KEY UPDATE
+), taken AS MATERIALIZED (
+    SELECT t.* FROM unnest((SELECT $12), $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
         AS t (run, generation, epoch, status, wake_at, started_at, completed_at, stuck, refused_by, failing_since, error_class,
               error_text)
-    WHERE runs.key = t.run AND runs.owner = $8 AND runs.epoch = t.epoch AND runs.generation = t.generation
-        AND NOT (tied OR awaited OR followed OR traced) AND inbox_seq = 0 AND EXISTS (SELECT 1 FROM mine)
-        AND runs.key IN (SELECT key FROM locked)
+        JOIN locked ON locked.key = t.run AND locked.owner = $8 AND locked.epoch = t.epoch AND locked.generation = t.generation
+    WHERE NOT concerns_others AND EXISTS (SELECT 1 FROM mine)
+), changed AS MATERIALIZED (
+    UPDATE @runs AS runs SET status = taken.status, wake_at = taken.wake_at,
+        started_at = coalesce(runs.started_at, taken.started_at), completed_at = coalesce(runs.completed_at, taken.completed_at),
+        stuck = taken.stuck, refused_by = taken.refused_by, failing_since = taken.failing_since,
+        error_class = taken.error_class, error_text = taken.error_text
+    FROM taken WHERE runs.key = taken.run
     RETURNING runs.key
 ), appended AS (
     INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
