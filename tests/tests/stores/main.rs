@@ -337,7 +337,8 @@ many_engines {
         a_change_of_a_run_that_another_worker_holds_is_refused,
         a_worker_that_was_declared_dead_changes_nothing,
         an_end_in_doubt_is_recognised,
-        a_change_that_the_database_refuses_writes_nothing_of_its_group;
+        a_change_that_the_database_refuses_writes_nothing_of_its_group,
+        changes_look_runs_up_by_their_keys;
 }
 }
 

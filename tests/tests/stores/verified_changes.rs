@@ -251,3 +251,32 @@ pub async fn a_change_that_the_database_refuses_writes_nothing_of_its_group(fx: 
     assert_eq!(fx.group(&group[2..]).await, [TurnAnswer::Committed]);
     assert_eq!((fx.run("bad").await.status, fx.run("c").await.status), (Status::Suspended, Status::Completed));
 }
+
+/// The planner would scan the table of runs if it had to find the changed ones by the conditions on them. By the statistics of the
+/// server: a connection reports what it has done when it does something later.
+pub async fn changes_look_runs_up_by_their_keys(fx: Fixture) {
+    const OTHERS: i64 = 1_500;
+    const ROUNDS: i64 = 20;
+    let _right = fx.execute(ADA).await;
+    // In a smaller table a scan costs less than the look-ups.
+    let runs: Vec<_> = (0..OTHERS).map(|n| Write::Create(new_run(&format!("other {n}"), taken_by(ADA)))).collect();
+    fx.group(&runs).await;
+    for round in 0..ROUNDS {
+        let keys = [created(&fx, &format!("{round} a")).await, created(&fx, &format!("{round} b")).await];
+        let group = keys.map(|key| Write::Turn(end(key)));
+        assert_eq!(fx.group(&group).await, [COMMITTED, COMMITTED]);
+    }
+    let database = fx.database().await;
+    let sql = "SELECT seq_tup_read, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'runs' AND schemaname = current_schema()";
+    let mut again = 0;
+    let scanned = loop {
+        let row = database.query_one(sql, &[]).await.unwrap();
+        if row.get::<_, i64>(1) >= 2 * ROUNDS {
+            break row.get::<_, i64>(0);
+        }
+        again += 1;
+        created(&fx, &format!("again {again}")).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(scanned < 4 * OTHERS, "the changes of {ROUNDS} groups have scanned {scanned} rows");
+}
