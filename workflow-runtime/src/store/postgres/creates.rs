@@ -42,7 +42,7 @@ WITH alive AS MATERIALIZED (
 )
 SELECT id, key, @server() FROM created";
 
-/// As `CREATE`, for one run: without arrays it takes the database an eighth less time.
+/// As `CREATE`, for one run: without arrays, which the database would take apart.
 const CREATE_ONE: &str = "
 WITH created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
