@@ -1,9 +1,9 @@
 //! Writes that share a commit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::IntoFuture;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -136,16 +136,12 @@ on_each_store! {
         let plan = move |faulty: &Faulty| {
             let mut committed = HashSet::new();
             faulty.plan(move |group| {
-                let id = |write: &Write| match write {
-                    Write::Create(new) => Some(new.id.clone()),
-                    _ => None,
-                };
-                let repeated = group.iter().filter_map(id).filter(|id| committed.contains(id)).count();
+                let repeated = group.iter().filter_map(created).filter(|id| committed.contains(id)).count();
                 sent_again.fetch_add(repeated, Ordering::SeqCst);
                 let half = &group[..group.len().div_ceil(2)];
-                committed.extend(half.iter().filter_map(id));
+                committed.extend(half.iter().filter_map(created));
                 groups.fetch_add(1, Ordering::SeqCst);
-                group.iter().any(|write| id(write).is_some()).then_some(When::HalfRefused)
+                group.iter().any(|write| created(write).is_some()).then_some(When::HalfRefused)
             });
         };
         let (others, _) = holding.start(|number| format!("other {number}"), plan).await;
@@ -159,17 +155,30 @@ on_each_store! {
     async fn a_store_that_refuses_all_writes_is_not_asked_once_per_write(place: Place) {
         let holding = Holding::open(place.store()).await;
         loop {
-            let before = Arc::new(AtomicUsize::new(0));
-            let asked = before.clone();
+            let groups = Arc::new(Mutex::new(Vec::new()));
+            let sent = groups.clone();
             let plan = move |faulty: &Faulty| {
-                asked.store(faulty.groups(), Ordering::SeqCst);
-                faulty.plan(|group| group.iter().any(|write| matches!(write, Write::Create(_))).then_some(When::Refused));
+                let mut first_group = HashMap::new();
+                faulty.plan(move |group| {
+                    let ids: Vec<_> = group.iter().filter_map(created).collect();
+                    let any = ids.first()?;
+                    let mut sent = sent.lock().unwrap();
+                    let number = *first_group.get(any).unwrap_or(&sent.len());
+                    match sent.get_mut(number) {
+                        Some(Sent { times, .. }) => *times += 1,
+                        None => sent.push(Sent { writes: group.len(), times: 1 }),
+                    }
+                    first_group.extend(ids.into_iter().map(|id| (id, number)));
+                    Some(When::Refused)
+                });
             };
             let (others, beside) = holding.start(|number| format!("other {number}"), plan).await;
             assert!(others.iter().all(Result::is_err));
-            if beside {
-                let asked = holding.faulty.groups() - before.load(Ordering::SeqCst);
-                assert!(asked < 100, "{asked} groups");
+            let groups = groups.lock().unwrap();
+            for Sent { writes, times } in groups.iter() {
+                assert!(*times < 50, "{times} attempts for a group of {writes} writes");
+            }
+            if beside && groups.iter().any(|sent| sent.writes >= 200) {
                 break;
             }
         }
@@ -214,6 +223,20 @@ on_each_store! {
         for run in runs {
             assert!(run.await.is_err());
         }
+    }
+}
+
+/// A group of new writes: how many they were, and how often the store received the group or a part of it.
+struct Sent {
+    writes: usize,
+    times: usize,
+}
+
+/// The id of the run that a write creates.
+fn created(write: &Write) -> Option<String> {
+    match write {
+        Write::Create(new) => Some(new.id.to_string()),
+        _ => None,
     }
 }
 
