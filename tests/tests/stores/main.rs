@@ -339,6 +339,8 @@ many_engines {
         an_end_in_doubt_is_recognised,
         a_change_that_the_database_refuses_writes_nothing_of_its_group,
         changes_look_runs_up_by_their_keys;
+    tokens:
+        the_open_tokens_of_a_run_are_read_without_the_children_of_others;
 }
 }
 

@@ -258,3 +258,34 @@ pub async fn the_open_tokens_of_a_run_and_its_descendants_are_listed(fx: Fixture
     assert_eq!(names(&fx.store.open_tokens(child.key).await.unwrap()), [of("a", "child"), of("e", "grandchild")]);
     assert_eq!(fx.store.open_tokens(9_999).await.unwrap(), []);
 }
+
+/// One run has 20,000 children. By the statistics each run has so many, and a plan that joins all of them is the cheapest.
+pub async fn the_open_tokens_of_a_run_are_read_without_the_children_of_others(fx: Fixture) {
+    const READS: i64 = 20;
+    let _right = fx.execute(ADA).await;
+    let database = fx.database().await;
+    let insert = "INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch,
+            inbox_seq, recoveries, parent)
+        SELECT 'child ' || n, 'w', 'f', '\\x00', '\\x00', 0, 0, 'suspended', 0, 0, 0, 0, 'parent' FROM generate_series(1, 20000) AS n";
+    database.execute(insert, &[]).await.unwrap();
+    database.batch_execute("ANALYZE runs").await.unwrap();
+    let key = with_hook(&fx, "r", "t", 7).await;
+    let sql = "SELECT idx_scan, seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables
+        WHERE relname = 'runs' AND schemaname = current_schema()";
+    let read = async || {
+        let row = database.query_one(sql, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+    let (mut reads, before) = (0, read().await);
+    // The server reports what a connection has done when it does something later.
+    let rows = loop {
+        assert_eq!(fx.store.open_tokens(key).await.unwrap().len(), 1);
+        reads += 1;
+        let (scans, rows) = read().await;
+        if reads >= READS && scans >= before.0 + READS {
+            break rows - before.1;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(rows < 10 * reads, "{reads} reads have read {rows} rows");
+}

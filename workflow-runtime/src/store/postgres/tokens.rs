@@ -42,14 +42,21 @@ const TOKEN: &str = "
 SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state, asked, step
 FROM @tokens AS tokens WHERE token = $1";
 
+/// The open tokens of a run and of its unfinished descendants. If a few runs have very many children, the planner expects as many of
+/// each run, and would read all of them. `OFFSET 0` keeps each join a look-up, and for `BETWEEN` with an unknown value the
+/// planner expects a 200th of the rows (`DEFAULT_RANGE_INEQ_SEL` in PostgreSQL's `selfuncs.h`), and uses the index.
 const OPEN_TOKENS: &str = "
 WITH RECURSIVE tree (key, id) AS (
     SELECT key, id FROM @runs AS runs WHERE key = $1
-    UNION SELECT runs.key, runs.id FROM tree JOIN @runs AS runs ON runs.parent = tree.id
-        AND runs.status NOT IN ('completed', 'failed', 'cancelled')
+    UNION SELECT child.key, child.id FROM tree CROSS JOIN LATERAL (
+        SELECT key, id FROM @runs AS runs
+        WHERE runs.parent BETWEEN tree.id AND tree.id AND runs.status NOT IN ('completed', 'failed', 'cancelled') OFFSET 0
+    ) AS child
 )
 SELECT tree.id, op, type_name, metadata, once, state, asked, step, token
-FROM tree JOIN @tokens AS tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token";
+FROM tree CROSS JOIN LATERAL (
+    SELECT * FROM @tokens AS tokens WHERE tokens.run = tree.key AND tokens.state = 'open' OFFSET 0
+) AS tokens ORDER BY token";
 
 fn state(row: &tokio_postgres::Row, column: usize) -> Result<TokenState> {
     let word: &str = get(row, column)?;

@@ -17,14 +17,15 @@ const FOUND: &str = "
 SELECT run, (SELECT status IN ('completed', 'failed', 'cancelled') FROM runs WHERE key = tokens.run), op, state, once, asked
 FROM tokens WHERE token = ?1";
 
+/// `CROSS JOIN` keeps the order of the tables: to return the tokens in their order, SQLite would read all tokens.
 const OPEN_TOKENS: &str = "
 WITH RECURSIVE tree (key, id) AS (
     SELECT key, id FROM runs WHERE key = ?1
-    UNION SELECT runs.key, runs.id FROM tree JOIN runs ON runs.parent = tree.id
+    UNION SELECT runs.key, runs.id FROM tree CROSS JOIN runs ON runs.parent = tree.id
         AND runs.status NOT IN ('completed', 'failed', 'cancelled')
 )
 SELECT tree.id, op, type_name, metadata, once, state, asked, step, token
-FROM tree JOIN tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token";
+FROM tree CROSS JOIN tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token";
 
 fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
     let word = row.get_ref(column)?.as_str()?;

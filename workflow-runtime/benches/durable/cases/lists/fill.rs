@@ -152,7 +152,7 @@ fn columns(token: &str, begin: u64, runs: u64) -> Vec<(&'static str, String)> {
 }
 
 /// The statements that copy the rows. `all` are the columns of the runs.
-fn statements(all: &[String], numbers: &str, token: &str, runs: u64) -> Result<[String; 4]> {
+fn statements(all: &[String], numbers: &str, token: &str, runs: u64) -> Result<[String; 5]> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let own = columns(token, now - DAYS * 24 * 3_600_000, runs);
     let values: Vec<String> = all
@@ -172,6 +172,12 @@ fn statements(all: &[String], numbers: &str, token: &str, runs: u64) -> Result<[
         "INSERT INTO journal (run, generation, idx, turn, format, checksum, body)
          SELECT runs.key, j.generation, j.idx, j.turn, j.format, j.checksum, j.body FROM runs
          JOIN runs AS t ON t.id = 't-' || substr(runs.id, 1, length(runs.id) - 9) JOIN journal AS j ON j.run = t.key
+         WHERE runs.completed_at IS NULL AND runs.id NOT LIKE 't-%'"
+            .to_owned(),
+        "INSERT INTO tokens (token, run, op, type_name, metadata, once, asked, step, state)
+         SELECT CASE WHEN k.asked IS NULL THEN k.token || '-' || runs.id ELSE replace(k.token, t.id, runs.id) END, runs.key,
+            k.op, k.type_name, k.metadata, k.once, replace(k.asked, t.id, runs.id), k.step, k.state FROM runs
+         JOIN runs AS t ON t.id = 't-' || substr(runs.id, 1, length(runs.id) - 9) JOIN tokens AS k ON k.run = t.key
          WHERE runs.completed_at IS NULL AND runs.id NOT LIKE 't-%'"
             .to_owned(),
         "INSERT INTO attributes (run, key, value, created_at)
@@ -212,7 +218,7 @@ pub async fn postgres(url: &str, runs: u64) -> Result<()> {
         client.execute(&sql, &[]).await?;
     }
     // One by one: several statements in one message would be a transaction.
-    for table in ["runs", "attributes", "journal"] {
+    for table in ["runs", "attributes", "journal", "tokens"] {
         client.batch_execute(&format!("VACUUM ANALYZE {table}")).await?;
     }
     Ok(())
