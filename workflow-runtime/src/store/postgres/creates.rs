@@ -19,54 +19,94 @@ use crate::store::{
 /// The most journal rows that are sent in one statement.
 const ROWS_AT_ONCE: usize = 1_000;
 
+/// The columns of a new run that its creator sets.
+macro_rules! given {
+    () => {
+        "id, workflow, fingerprint, args_digest, token, created_at, depth, required_deployment"
+    };
+}
+
+/// The columns of a new run that its first turn sets.
+macro_rules! changed {
+    () => {
+        "status, wake_at, started_at, completed_at, stuck, failing_since, error_class, error_text"
+    };
+}
+
+/// The beginning of a statement that inserts new runs.
+macro_rules! insert_runs {
+    () => {
+        concat!(
+            "INSERT INTO @runs (generation, recoveries, owner, epoch, inbox_seq, ",
+            given!(),
+            ", ",
+            changed!(),
+            ") "
+        )
+    };
+}
+
 /// Creates runs with their first turns. Locks the worker's row, so that no other worker presumes it dead meanwhile; one that
 /// does so afterwards finds these runs.
-const CREATE: &str = "
+const CREATE: &str = concat!(
+    "
 WITH alive AS MATERIALIZED (
     SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE
 ), input AS MATERIALIZED (
     SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
-        AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, status, wake_at, started_at, completed_at,
-              stuck, failing_since, error_class, error_text, turn, format, checksum, body, required_deployment)
+        AS t (",
+    given!(),
+    ", ",
+    changed!(),
+    ", turn, format, checksum, body)
 ), created AS (
-    INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, started_at, completed_at, stuck, failing_since, error_class, error_text, depth, required_deployment)
-    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, status, alive.owner, 1, wake_at, 0, 0, started_at,
-        completed_at, stuck, failing_since, error_class, error_text, depth, required_deployment
-    FROM input, alive ORDER BY id
+    ",
+    insert_runs!(),
+    "SELECT 0, 0, alive.owner, 1, 0, ",
+    given!(),
+    ", ",
+    changed!(),
+    " FROM input, alive ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
 ), appended AS (
     INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
     SELECT key, 0, 0, turn, format, checksum, body FROM created JOIN input USING (id)
 )
-SELECT id, key, @server() FROM created";
+SELECT id, key, @server() FROM created"
+);
 
 /// As `CREATE`, for one run: without arrays, which the database would take apart.
-const CREATE_ONE: &str = "
+const CREATE_ONE: &str = concat!(
+    "
 WITH created AS (
-    INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, started_at, completed_at, stuck, failing_since, error_class, error_text, depth, required_deployment)
-    SELECT $2, $3, $4, $5, $6, $7, 0, $9, owner, 1, $10, 0, 0, $11, $12, $13, $14, $15, $16, $8, $21
+    ",
+    insert_runs!(),
+    "SELECT 0, 0, owner, 1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
     FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
 ), appended AS (
-    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body) SELECT key, 0, 0, $17, $18, $19, $20 FROM created
+    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body) SELECT key, 0, 0, $18, $19, $20, $21 FROM created
 )
-SELECT id, key, @server() FROM created";
+SELECT id, key, @server() FROM created"
+);
 
 /// Creates runs for any worker to claim.
-const START: &str = "
+const START: &str = concat!(
+    "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $17)
-        AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, dedupe, arrived_at, format, checksum, body,
-              required_deployment)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        AS t (",
+    given!(),
+    ", dedupe, arrived_at, format, checksum, body)
 ), created AS (
-    INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, depth, required_deployment)
-    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0, depth, required_deployment
-    FROM input WHERE (SELECT readable_from FROM @meta) <= $16 ORDER BY id
+    ",
+    insert_runs!(),
+    "SELECT 0, 0, 0, 0, 1, ",
+    given!(),
+    ", 'pending', 0, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM input WHERE (SELECT readable_from FROM @meta) <= $17 ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
 ), messages AS (
@@ -76,17 +116,18 @@ WITH input AS MATERIALIZED (
     INSERT INTO @dedupe (run, key, at)
     SELECT key, dedupe, arrived_at FROM created JOIN input USING (id) WHERE dedupe IS NOT NULL
 ), notified AS (
-    SELECT pg_notify($13, $14 || ' d')::text AS notified FROM created WHERE $15 HAVING count(*) > 0
+    SELECT pg_notify($14, $15 || ' d')::text AS notified FROM created WHERE $16 HAVING count(*) > 0
 )
-SELECT id, key, (SELECT notified FROM notified) FROM created";
+SELECT id, key, (SELECT notified FROM notified) FROM created"
+);
 
 /// Creates a run that nobody holds, and that has no message: one that cannot be claimed yet, or one with a journal.
-const CREATE_UNHELD: &str = "
-INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-    inbox_seq, recoveries, started_at, depth, required_deployment)
-VALUES ($1, $2, $3, $4, $5, $6, 0, $9, 0, 0, $10, 0, 0, $11, $7, $8)
+const CREATE_UNHELD: &str = concat!(
+    insert_runs!(),
+    "VALUES (0, 0, 0, 0, 0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL, NULL, NULL, NULL, NULL)
 ON CONFLICT (id) DO NOTHING
-RETURNING key";
+RETURNING key"
+);
 
 const ROWS: &str = "
 INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
@@ -211,13 +252,13 @@ async fn create_one(
             args![
                 INT8: owner.cast_signed(), TEXT: Text(&new.id), TEXT: Text(&new.workflow), TEXT: Text(&new.fingerprint),
                 BYTEA: new.args_digest.as_slice(), BYTEA: token.as_slice(), INT8: new.created_at.cast_signed(),
-                INT4: new.depth.cast_signed(), TEXT: status.as_str(), INT8: wake_at.map(time),
-                INT8: started_at.map(u64::cast_signed), INT8: completed_at.map(u64::cast_signed),
+                INT4: new.depth.cast_signed(), TEXT: new.required_deployment.as_deref().map(Text), TEXT: status.as_str(),
+                INT8: wake_at.map(time), INT8: started_at.map(u64::cast_signed), INT8: completed_at.map(u64::cast_signed),
                 TEXT: stuck.as_deref().map(Text),
                 INT8: error.as_ref().and_then(|error| error.failing_since).map(u64::cast_signed),
                 TEXT: error.as_ref().map(|error| Text(&error.class)), TEXT: error.as_ref().map(|error| Text(&error.text)),
                 BYTEA: number.as_slice(), INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(),
-                BYTEA: &*row.body, TEXT: new.required_deployment.as_deref().map(Text),
+                BYTEA: &*row.body,
             ],
         )
         .await
@@ -249,10 +290,9 @@ async fn create_all(
             args![
                 INT8: owner.cast_signed(), TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows,
                 TEXT_ARRAY: columns.fingerprints, BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(),
-                INT8_ARRAY: columns.times, INT4_ARRAY: columns.depths, TEXT_ARRAY: statuses, INT8_ARRAY: wakes,
+                INT8_ARRAY: columns.times, INT4_ARRAY: columns.depths, TEXT_ARRAY: columns.required, TEXT_ARRAY: statuses, INT8_ARRAY: wakes,
                 INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck, INT8_ARRAY: errors.failing_since, TEXT_ARRAY: errors.classes,
                 TEXT_ARRAY: errors.texts, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
-                TEXT_ARRAY: columns.required,
             ],
         )
         .await
@@ -292,9 +332,9 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], noti
             args![
                 TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows, TEXT_ARRAY: columns.fingerprints,
                 BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
-                INT4_ARRAY: columns.depths, TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                INT4_ARRAY: columns.depths, TEXT_ARRAY: columns.required, TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
                 BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: notify,
-                INT4: schema::build(session.db), TEXT_ARRAY: columns.required,
+                INT4: schema::build(session.db),
             ],
         )
         .await?;

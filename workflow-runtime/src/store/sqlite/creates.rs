@@ -10,109 +10,112 @@ use super::read;
 use super::writes::key_of;
 use crate::store::{CreateAnswer, First, NewRun, RowChange, RunKey, Status};
 
+/// The columns of a new run, in the order in which [`InsertedRun`] binds them.
+const COLUMNS: &str = "id, workflow, fingerprint, args_digest, token, created_at, depth, required_deployment, status, epoch,
+    wake_at, inbox_seq, started_at, completed_at, stuck, failing_since, error_class, error_text, owner, generation, recoveries";
+
 /// Ignores a run whose id exists, and one whose owner is not the engine that executes: the column `owner` refuses `NULL`.
-const CREATE: &str = "
-INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at, depth, required_deployment,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, failing_since,
-    error_class, error_text)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-    0, ?9, CASE ?10 WHEN 0 THEN 0 ELSE (SELECT owner FROM meta WHERE owner = ?10) END, ?11, ?12, ?13, 0, ?14, ?15, ?16, ?17,
-    ?18, ?19)";
+static CREATE: LazyLock<String> = LazyLock::new(|| {
+    let owner = "CASE ?19 WHEN 0 THEN 0 ELSE (SELECT owner FROM meta WHERE owner = ?19) END";
+    format!(
+        "INSERT OR IGNORE INTO runs ({COLUMNS})
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, 0, 0)"
+    )
+});
 
 /// The runs of [`CREATE`] that an engine executes, with their keys.
 static CREATE_HERE: LazyLock<Inserts> = LazyLock::new(|| {
-    let begin = "
-INSERT OR IGNORE INTO runs (key, id, workflow, fingerprint, args_digest, token, created_at, depth, required_deployment,
-    status, owner, wake_at, started_at, completed_at, stuck, failing_since, error_class, error_text, generation, epoch,
-    inbox_seq, recoveries)";
     let owner = "(SELECT owner FROM meta WHERE owner = ?)";
-    Inserts::new(begin, &format!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, 0)"))
+    Inserts::new(
+        &format!("INSERT OR IGNORE INTO runs (key, {COLUMNS})"),
+        &format!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, 0, 0)"),
+    )
 });
 
 /// The parameters of a row of [`CREATE_HERE`].
-const PARAMETERS: usize = 18;
+const PARAMETERS: usize = 20;
 
 const BEGIN: &str = "
 UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, required_deployment = ?5, wake_at = 0
 WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
 
+/// The row of a new run.
+struct InsertedRun<'w> {
+    new: &'w NewRun,
+    status: Status,
+    /// The engine that executes the run, and its epoch; 0 if any engine can claim it.
+    owner: u64,
+    epoch: u64,
+    wake_at: Option<i64>,
+    messages: u64,
+    started_at: Option<u64>,
+    change: Option<&'w RowChange>,
+}
+
+impl<'w> InsertedRun<'w> {
+    /// The row of a run that is created by `new`.
+    fn of(new: &'w NewRun) -> Option<Self> {
+        let row = |status, wake_at| InsertedRun {
+            new,
+            status,
+            owner: 0,
+            epoch: 0,
+            wake_at,
+            messages: 0,
+            started_at: None,
+            change: None,
+        };
+        match &new.first {
+            First::Turn { row: first, .. } if first.index != 0 => None,
+            First::Begin(_) => None,
+            First::Turn { owner, change, .. } => Some(InsertedRun {
+                owner: *owner,
+                epoch: 1,
+                started_at: change.started_at,
+                change: Some(change),
+                ..row(change.status, change.wake_at.map(time))
+            }),
+            First::Message(_) => Some(InsertedRun { messages: 1, ..row(Status::Pending, Some(0)) }),
+            First::Later => Some(row(Status::Pending, None)),
+            First::Journal { .. } => {
+                Some(InsertedRun { started_at: Some(new.created_at), ..row(Status::Running, Some(0)) })
+            }
+        }
+    }
+
+    /// Binds the columns in the order of [`COLUMNS`], after `before` other parameters.
+    fn bind(&self, statement: &mut Statement<'_>, before: usize) -> Result<()> {
+        let InsertedRun { new, status, owner, epoch, wake_at, messages, started_at, change } = self;
+        let error = change.and_then(|change| change.error.as_ref());
+        statement.raw_bind_parameter(before + 1, &*new.id)?;
+        statement.raw_bind_parameter(before + 2, &*new.workflow)?;
+        statement.raw_bind_parameter(before + 3, &*new.fingerprint)?;
+        statement.raw_bind_parameter(before + 4, new.args_digest)?;
+        statement.raw_bind_parameter(before + 5, new.token.to_be_bytes())?;
+        statement.raw_bind_parameter(before + 6, new.created_at.cast_signed())?;
+        statement.raw_bind_parameter(before + 7, new.depth)?;
+        statement.raw_bind_parameter(before + 8, new.required_deployment.as_deref())?;
+        statement.raw_bind_parameter(before + 9, status.as_str())?;
+        statement.raw_bind_parameter(before + 10, epoch.cast_signed())?;
+        statement.raw_bind_parameter(before + 11, wake_at)?;
+        statement.raw_bind_parameter(before + 12, messages.cast_signed())?;
+        statement.raw_bind_parameter(before + 13, started_at.map(u64::cast_signed))?;
+        statement
+            .raw_bind_parameter(before + 14, change.and_then(|change| change.completed_at).map(u64::cast_signed))?;
+        statement.raw_bind_parameter(before + 15, change.and_then(|change| change.stuck.as_deref()))?;
+        statement.raw_bind_parameter(before + 16, change.and_then(failing_since))?;
+        statement.raw_bind_parameter(before + 17, error.map(|error| &*error.class))?;
+        statement.raw_bind_parameter(before + 18, error.map(|error| &*error.text))?;
+        statement.raw_bind_parameter(before + 19, owner.cast_signed())
+    }
+}
+
 /// The number of inserted rows: 0 if the id exists, or if the owner is not the engine that executes.
 pub(super) fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
-    let created_at = new.created_at.cast_signed();
-    let (pending, due) = (Status::Pending.as_str(), Some(0));
-    let (status, owner, epoch, wake_at, messages, started_at, change) = match &new.first {
-        First::Turn { row, .. } if row.index != 0 => return Ok(0),
-        First::Begin(_) => return Ok(0),
-        First::Turn { owner, change, .. } => {
-            let started_at = change.started_at.map(u64::cast_signed);
-            (change.status.as_str(), owner.cast_signed(), 1, change.wake_at.map(time), 0, started_at, Some(change))
-        }
-        First::Message(_) => (pending, 0, 0, due, 1, None, None),
-        First::Later => (pending, 0, 0, None, 0, None, None),
-        First::Journal { .. } => (Status::Running.as_str(), 0, 0, due, 0, Some(created_at), None),
-    };
-    let error = change.and_then(|change| change.error.as_ref());
-    connection.prepare_cached(CREATE)?.execute(params![
-        &*new.id,
-        &*new.workflow,
-        &*new.fingerprint,
-        new.args_digest,
-        new.token.to_be_bytes(),
-        created_at,
-        new.depth,
-        new.required_deployment.as_deref(),
-        status,
-        owner,
-        epoch,
-        wake_at,
-        messages,
-        started_at,
-        change.and_then(|change| change.completed_at).map(u64::cast_signed),
-        change.and_then(|change| change.stuck.as_deref()),
-        change.and_then(failing_since),
-        error.map(|error| &*error.class),
-        error.map(|error| &*error.text),
-    ])
-}
-
-/// A run whose first turn an engine has executed, with the key that it gets.
-struct Here<'w> {
-    key: RunKey,
-    new: &'w NewRun,
-    owner: u64,
-    change: &'w RowChange,
-}
-
-impl<'w> Here<'w> {
-    fn of(key: RunKey, new: &'w NewRun) -> Option<Self> {
-        match &new.first {
-            First::Turn { owner, change, .. } => Some(Here { key, new, owner: *owner, change }),
-            _ => None,
-        }
-    }
-
-    fn bind(&self, statement: &mut Statement<'_>, before: usize) -> Result<()> {
-        let Here { key, new, owner, change } = self;
-        let error = change.error.as_ref();
-        statement.raw_bind_parameter(before + 1, key)?;
-        statement.raw_bind_parameter(before + 2, &*new.id)?;
-        statement.raw_bind_parameter(before + 3, &*new.workflow)?;
-        statement.raw_bind_parameter(before + 4, &*new.fingerprint)?;
-        statement.raw_bind_parameter(before + 5, new.args_digest)?;
-        statement.raw_bind_parameter(before + 6, new.token.to_be_bytes())?;
-        statement.raw_bind_parameter(before + 7, new.created_at.cast_signed())?;
-        statement.raw_bind_parameter(before + 8, new.depth)?;
-        statement.raw_bind_parameter(before + 9, new.required_deployment.as_deref())?;
-        statement.raw_bind_parameter(before + 10, change.status.as_str())?;
-        statement.raw_bind_parameter(before + 11, owner.cast_signed())?;
-        statement.raw_bind_parameter(before + 12, change.wake_at.map(time))?;
-        statement.raw_bind_parameter(before + 13, change.started_at.map(u64::cast_signed))?;
-        statement.raw_bind_parameter(before + 14, change.completed_at.map(u64::cast_signed))?;
-        statement.raw_bind_parameter(before + 15, change.stuck.as_deref())?;
-        statement.raw_bind_parameter(before + 16, failing_since(change))?;
-        statement.raw_bind_parameter(before + 17, error.map(|error| &*error.class))?;
-        statement.raw_bind_parameter(before + 18, error.map(|error| &*error.text))
-    }
+    let Some(row) = InsertedRun::of(new) else { return Ok(0) };
+    let mut statement = connection.prepare_cached(&CREATE)?;
+    row.bind(&mut statement, 0)?;
+    statement.raw_execute()
 }
 
 /// Inserts the rows of runs whose first turn an engine has executed. Returns their keys: `None` if the id exists, or if the
@@ -122,16 +125,20 @@ pub(super) fn insert_runs(connection: &Connection, new: &[&NewRun]) -> Result<Ve
     // Numbered as `AUTOINCREMENT` would number them: no key is ever reused.
     let latest = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runs'), 0)";
     let latest: RunKey = connection.prepare_cached(latest)?.query_row((), |row| row.get(0))?;
-    let here: Vec<_> = new.iter().zip(latest + 1..).filter_map(|(new, key)| Here::of(key, new)).collect();
+    let mut here = Vec::with_capacity(new.len());
+    for (new, key) in new.iter().zip(latest + 1..) {
+        here.extend(InsertedRun::of(new).filter(|row| row.epoch == 1).map(|row| (key, row)));
+    }
     let mut keys = Vec::with_capacity(here.len());
     CREATE_HERE.each_part(connection, &here, |statement, part| {
-        for (here, number) in part.iter().zip(0..) {
-            here.bind(statement, number * PARAMETERS)?;
+        for ((key, row), number) in part.iter().zip(0..) {
+            statement.raw_bind_parameter(number * PARAMETERS + 1, key)?;
+            row.bind(statement, number * PARAMETERS + 1)?;
         }
         let are_all_new = statement.raw_execute()? == part.len();
-        for here in part {
-            let is_new = are_all_new || key_of(connection, &here.new.id)? == Some(here.key);
-            keys.push(is_new.then_some(here.key));
+        for (key, row) in part {
+            let is_new = are_all_new || key_of(connection, &row.new.id)? == Some(*key);
+            keys.push(is_new.then_some(*key));
         }
         Ok(())
     })?;
