@@ -29,7 +29,7 @@ pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Fami
     if is_imported && last.ident == "select" && imports::is_of_futures("select", last.ident.span()) {
         rewriter.errors.on(
             &last.ident,
-            "the `select!` of `futures` picks a ready branch at random, and an imported name cannot be told from tokio's: \
+            "the `select!` of `futures` picks a ready branch at random, and the macro cannot distinguish an imported name from tokio's: \
              write `futures::select!`, which is made to take the first that is ready, or `futures::select_biased!`",
         );
         return None;

@@ -86,8 +86,8 @@ pub(crate) fn check(kind: Kind, function: &Function, transaction: bool, errors: 
         errors.on(
             part,
             format!(
-                "{noun} cannot be generic: a run is stored under one id and goes on in another process, which could not \
-                 tell the types; write one function for each type and share the body in a generic `#[durable]` function"
+                "{noun} cannot be generic: a run is stored under one id and continues in another process, which could not \
+                 determine the types; write one function for each type and share the body in a generic `#[durable]` function"
             ),
         );
         checked.expandable = false;

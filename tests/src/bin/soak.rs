@@ -72,7 +72,7 @@ async fn listens(token: String, payloads: u32) -> Result<u32> {
 }
 
 #[workflow]
-async fn tells(chunks: u32) -> Result<()> {
+async fn writes_chunks(chunks: u32) -> Result<()> {
     for number in 0..chunks {
         writer("numbers").write(&number).await?;
         echo(number.to_string()).await?;
@@ -230,7 +230,7 @@ async fn cancel(client: &Client) -> Result<()> {
 
 /// Reads some events and chunks of a run, drops both readers, and awaits the run.
 async fn follow(client: &Client, number: u64) -> Result<()> {
-    let run = client.start(tells, 10).await?;
+    let run = client.start(writes_chunks, 10).await?;
     let mut events = run.events();
     let mut chunks = run.stream::<u32>("numbers");
     for _ in 0..number % 5 {

@@ -87,13 +87,13 @@ async fn fails_at_first(#[resource] lab: &Lab, name: String) -> Result<()> {
 }
 
 #[workflow]
-async fn is_mended(name: String) -> Result<()> {
+async fn succeeds_later(name: String) -> Result<()> {
     fails_at_first(name).await
 }
 
 #[workflow]
-async fn asks_what_is_mended(id: String, name: String) -> Result<()> {
-    is_mended(name).id(id).await
+async fn calls_what_succeeds_later(id: String, name: String) -> Result<()> {
+    succeeds_later(name).id(id).await
 }
 
 /// The index of the run's event that started its child.
@@ -276,7 +276,7 @@ on_each_store! {
     async fn a_retry_owns_the_child_that_the_run_started_before(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        let run = engine.start(asks_what_is_mended, ("c".into(), "a".into())).await.unwrap();
+        let run = engine.start(calls_what_succeeds_later, ("c".into(), "a".into())).await.unwrap();
         assert_eq!(soon(&run).await.unwrap_err().to_string(), "not yet");
         engine.get_run::<(), Error>("c").retry().await.unwrap();
         lab.executed("a", 2).await;

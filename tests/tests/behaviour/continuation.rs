@@ -114,7 +114,7 @@ async fn goes_on_when_it_is_long(generation: u32) -> Result<u32> {
 }
 
 #[workflow]
-async fn is_told_once() -> Result<(bool, bool)> {
+async fn is_notified_once() -> Result<(bool, bool)> {
     for _ in 0..5 {
         does("work".into()).await?;
     }
@@ -253,7 +253,7 @@ on_each_store! {
     async fn a_replay_repeats_the_recorded_suggestion(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).suggest_continuing_after(1_000).open().await.unwrap();
-        let run = engine.start(is_told_once, ()).id("run").await.unwrap();
+        let run = engine.start(is_notified_once, ()).id("run").await.unwrap();
         lab.executed("between", 1).await;
         drop((engine, run));
         let engine = place.builder(&lab).suggest_continuing_after(3).open().await.unwrap();

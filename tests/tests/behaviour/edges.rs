@@ -104,7 +104,7 @@ async fn fails_one_way(#[resource] lab: &Lab) -> Result<u32, OneWay> {
 }
 
 #[workflow]
-async fn sees_one_way() -> Result<String> {
+async fn returns_one_error() -> Result<String> {
     Ok(fails_one_way().await.map_or_else(|error| error.0, |_| "none".into()))
 }
 
@@ -255,7 +255,7 @@ on_each_store! {
 
     async fn an_error_that_does_not_deserialize_is_not_recorded(place: Place) {
         let engine = place.open(&Lab::new()).await;
-        let run = engine.start(sees_one_way, ()).await.unwrap();
+        let run = engine.start(returns_one_error, ()).await.unwrap();
         assert_eq!(run.await.unwrap(), "adopted payload");
     }
 

@@ -131,12 +131,12 @@ async fn plain() -> Result<String> {
 }
 
 #[workflow]
-async fn tells(count: u32) -> Result<()> {
+async fn writes_chunks(count: u32) -> Result<()> {
     let lines = writer::<String>("a line");
     for number in 0..count {
         lines.write(&format!("line\r\n{number}")).await?;
     }
-    gated("told".into()).await?;
+    gated("written".into()).await?;
     lines.write(&"the last".into()).await
 }
 
@@ -319,8 +319,8 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
-        let run = engine.start(tells, 3).id("run 1").await.unwrap();
-        lab.executed("told", 1).await;
+        let run = engine.start(writes_chunks, 3).id("run 1").await.unwrap();
+        lab.executed("written", 1).await;
         let mut response = server.get("/streams/run%201/a%20line?from=1").await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut seen = String::new();
@@ -329,7 +329,7 @@ on_each_store! {
             seen += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
         }
         assert_eq!(seen, "id: 1\ndata: \"line\\r\\n1\"\n\nid: 2\ndata: \"line\\r\\n2\"\n\n");
-        lab.open_gate("told");
+        lab.open_gate("written");
         let last = "id: 3\ndata: \"the last\"\n\nid: end\nevent: end\ndata: null\n\n";
         assert_eq!(text(response).await, last);
         run.await.unwrap();

@@ -11,7 +11,7 @@ use workflow_runtime::{Code, Engine, Error, OutputChunk, Result, hook, step, wor
 use crate::support::{Faulty, Lab, When, soon};
 
 #[step(retries = 1, backoff = "0ms..0ms")]
-async fn tells(#[resource] lab: &Lab, stream: String, count: u32) -> Result<u32> {
+async fn writes(#[resource] lab: &Lab, stream: String, count: u32) -> Result<u32> {
     let attempt = lab.note(&stream);
     let out = writer::<u32>(&stream);
     for number in 0..count {
@@ -22,7 +22,7 @@ async fn tells(#[resource] lab: &Lab, stream: String, count: u32) -> Result<u32>
 }
 
 #[step(queue = "output")]
-async fn tells_elsewhere(count: u32) -> Result<()> {
+async fn writes_in_a_queue_step(count: u32) -> Result<()> {
     let out = writer::<u32>("elsewhere");
     for number in 0..count {
         out.write(&number).await?;
@@ -33,24 +33,24 @@ async fn tells_elsewhere(count: u32) -> Result<()> {
 #[workflow]
 async fn one_stream(stream: String, count: u32) -> Result<u32> {
     writer::<u32>(&stream).write(&99).await?;
-    tells(stream, count).await
+    writes(stream, count).await
 }
 
 #[workflow]
 async fn many_streams(streams: Vec<String>, count: u32) -> Result<()> {
-    let told = join_all(streams.into_iter().map(|stream| tells(stream, count))).await;
-    told.into_iter().collect::<Result<Vec<_>>>().map(drop)
+    let written = join_all(streams.into_iter().map(|stream| writes(stream, count))).await;
+    written.into_iter().collect::<Result<Vec<_>>>().map(drop)
 }
 
 #[workflow]
 async fn of_a_queue(count: u32) -> Result<()> {
-    tells_elsewhere(count).await
+    writes_in_a_queue_step(count).await
 }
 
 #[workflow]
-async fn tells_when_it_is_told_to() -> Result<u32> {
+async fn writes_when_resumed() -> Result<u32> {
     hook::<()>().token("tell").await?;
-    tells("later".into(), 3).await
+    writes("later".into(), 3).await
 }
 
 #[derive(Clone, Default)]
@@ -82,7 +82,7 @@ on_each_store! {
         soon(&run).await.unwrap();
         assert_eq!(taken.of("log"), (0..20).collect::<Vec<_>>(), "the workflow's own chunks are not passed");
         let first = taken.0.lock().unwrap()[0].clone();
-        assert!(first.step.ends_with("::tells"));
+        assert!(first.step.ends_with("::writes"));
         assert_eq!((first.attempt, first.index), (1, 1));
         assert_eq!(first.get::<String>().unwrap_err().code(), Code::Payload);
     }
@@ -242,7 +242,7 @@ on_each_store! {
 
     async fn output_writer_of_a_refused_start_takes_nothing(place: Place) {
         let engine = place.open(&Lab::new()).await;
-        let created = engine.create_run(tells_when_it_is_told_to).await.unwrap();
+        let created = engine.create_run(writes_when_resumed).await.unwrap();
         let (first, second) = (Taken::default(), Taken::default());
         let takes = first.clone();
         let run = created.start(()).output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
@@ -260,7 +260,7 @@ on_each_store! {
         let (first, second) = (Taken::default(), Taken::default());
         for taken in [&first, &second] {
             let takes = taken.clone();
-            let start = engine.start(tells_when_it_is_told_to, ()).id("r");
+            let start = engine.start(writes_when_resumed, ()).id("r");
             start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
         }
         engine.shutdown().await.unwrap();

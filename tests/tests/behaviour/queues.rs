@@ -96,7 +96,7 @@ async fn burns(at: u32) -> Result<(), Broken> {
 }
 
 #[step(queue = "gpu")]
-async fn tells() -> Result<(String, String)> {
+async fn reports() -> Result<(String, String)> {
     let frames = writer::<u32>("frames");
     frames.write(&1).await?;
     frames.write(&2).await?;
@@ -192,10 +192,10 @@ async fn burnt() -> Result<Result<(), Broken>> {
 }
 
 #[workflow]
-async fn tells_all() -> Result<(String, String)> {
-    let told = tells().await?;
-    hook::<()>().token("told").await?;
-    Ok(told)
+async fn reports_all() -> Result<(String, String)> {
+    let reported = reports().await?;
+    hook::<()>().token("reported").await?;
+    Ok(reported)
 }
 
 #[workflow]
@@ -324,13 +324,13 @@ on_each_store! {
 
     async fn a_step_of_a_queue_has_the_run_id_key_and_streams_of_its_caller(place: Place) {
         let engine = place.builder(&Lab::new()).queue("gpu", 4).replay_every_turn().open().await.unwrap();
-        let run = engine.start(tells_all, ()).id("run").opens("told").await.unwrap();
+        let run = engine.start(reports_all, ()).id("run").opens("reported").await.unwrap();
         let mut frames = run.stream::<u32>("frames");
         let mut seen = Vec::new();
         while seen.len() < 2 {
             seen.extend(frames.try_next().await.unwrap().map(|chunk: Chunk<u32>| chunk.value));
         }
-        engine.resume_hook("told", &()).await.unwrap();
+        engine.resume_hook("reported", &()).await.unwrap();
         assert_eq!((&run).await.unwrap(), ("run".into(), "run/0/0/0".into()));
         let frames: Vec<Chunk<u32>> = run.stream("frames").try_collect().await.unwrap();
         assert_eq!((seen, frames.iter().map(|frame| frame.discarded).collect()), (vec![1, 2], vec![false, false]));
@@ -428,10 +428,10 @@ on_each_store! {
         let lab = Lab::new();
         lab.open_gate("cat");
         let client: Client = Engine::builder().store(place.store()).connect().await.unwrap();
-        let run = client.start(one, "cat".into()).id("run").opens("told").await.unwrap();
+        let run = client.start(one, "cat".into()).id("run").opens("reported").await.unwrap();
         assert_eq!(run.status().await.unwrap(), Status::Pending);
-        let other = client.start(tells_all, ()).opens("told").await.unwrap();
-        client.resume_hook("told", &()).hold_for(Duration::from_secs(60)).await.unwrap();
+        let other = client.start(reports_all, ()).opens("reported").await.unwrap();
+        client.resume_hook("reported", &()).hold_for(Duration::from_secs(60)).await.unwrap();
         let engine = place.builder(&lab).queue("gpu", 1).open().await.unwrap();
         assert_eq!((&run).await.unwrap(), "picture of cat");
         let info = run.info().await.unwrap();

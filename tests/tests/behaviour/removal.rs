@@ -56,7 +56,7 @@ async fn is_slow(name: String) -> Result<String> {
 }
 
 #[workflow]
-async fn tells(chunks: u32) -> Result<()> {
+async fn writes_chunks(chunks: u32) -> Result<()> {
     let numbers = writer("numbers");
     for number in 0..chunks {
         numbers.write(&number).await?;
@@ -196,7 +196,7 @@ on_each_store! {
 
     async fn a_reader_of_a_deleted_run_gets_an_error_instead_of_an_end(place: Place) {
         let engine = place.open(&Lab::new()).await;
-        let run = engine.start(tells, 1_000).id("r").await.unwrap();
+        let run = engine.start(writes_chunks, 1_000).id("r").await.unwrap();
         let mut numbers = run.stream::<u32>("numbers");
         let mut read = 0;
         while read < 10 {
@@ -235,7 +235,7 @@ on_each_store! {
     async fn the_engine_removes_the_remaining_rows_of_a_long_deleted_run(place: Place) {
         let engine = place.builder(&Lab::new()).open().await.unwrap();
         // More chunks than one cleaning transaction removes.
-        let run = engine.start(tells, 5_200).await.unwrap();
+        let run = engine.start(writes_chunks, 5_200).await.unwrap();
         soon(&run).await.unwrap();
         run.delete().await.unwrap();
         // This write reports whether rows are left, and removes none.
@@ -313,22 +313,22 @@ on_each_store! {
     async fn a_run_is_kept_until_its_callbacks_have_returned(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let noting = lab.clone();
-        let told = move |run: RunInfo| {
+        let notified = move |run: RunInfo| {
             let lab = noting.clone();
             async move {
                 lab.note("asked");
-                lab.pass_gate("told").await;
+                lab.pass_gate("notified").await;
                 lab.note(&run.id);
                 Ok(())
             }
         };
-        let builder = place.builder_at(&Lab::new(), &clock).on_completed(told);
+        let builder = place.builder_at(&Lab::new(), &clock).on_completed(notified);
         let engine = builder.retain(Retention::new().most(Status::Completed, 0).most(Status::Failed, 0)).open().await.unwrap();
         ended(&engine, 0, "a").await;
         ended(&engine, 1, "b").await;
         soon(lab.executed("asked", 1)).await;
         until(&clock, START + 5 * MINUTE, async || ids(&engine).await == ["a"]).await;
-        lab.open_gate("told");
+        lab.open_gate("notified");
         // The engine may have given up the callback meanwhile, and then calls it again.
         until(&clock, START + 20 * MINUTE, async || lab.count("a") == 1).await;
         until(&clock, START + 50 * MINUTE, async || ids(&engine).await.is_empty()).await;

@@ -67,27 +67,27 @@ async fn undone(names: Vec<String>) -> Result<Vec<String>> {
 #[workflow]
 async fn fails_by_itself() -> Result<String> {
     let name = works("good".into()).await?;
-    if MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
+    if REPAIRED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
         return Ok(name);
     }
     Err(Error::fatal("a bug"))
 }
 
-static MENDED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+static REPAIRED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
 /// Fails because of a payload, until the test calls [`mend`].
 #[workflow]
 async fn fails_by_a_payload() -> Result<u32> {
     let payload = hook::<u32>().token("payload").await?;
-    if MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
+    if REPAIRED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
         return Ok(payload);
     }
     Err(Error::fatal("a bug"))
 }
 
 #[workflow]
-async fn panics_until_it_is_mended() -> Result<u32> {
-    assert!(MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()), "not mended");
+async fn panics_until_it_is_repaired() -> Result<u32> {
+    assert!(REPAIRED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()), "not repaired");
     Ok(5)
 }
 
@@ -206,7 +206,7 @@ on_each_store! {
         let engine = place.builder(&lab).open().await.unwrap();
         let run = engine.start(fails_by_itself, ()).await.unwrap();
         assert!(soon(&run).await.is_err());
-        MENDED.lock().unwrap().push(run.id().to_owned());
+        REPAIRED.lock().unwrap().push(run.id().to_owned());
         run.retry().await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "good 1");
     }
@@ -217,7 +217,7 @@ on_each_store! {
         crate::support::recorded(&place, run.id(), "hook").await;
         engine.resume_hook("payload", &7_u32).await.unwrap();
         soon(&run).await.unwrap_err();
-        MENDED.lock().unwrap().push(run.id().to_owned());
+        REPAIRED.lock().unwrap().push(run.id().to_owned());
         run.retry().await.unwrap();
         assert_eq!(soon(run).await.unwrap(), 7);
     }
@@ -225,11 +225,11 @@ on_each_store! {
     async fn retry_of_a_stuck_run_tries_at_once(place: Place) {
         let engine = place.builder(&Lab::new()).open().await.unwrap();
         let client = place.builder(&Lab::new()).connect().await.unwrap();
-        let run = client.start(panics_until_it_is_mended, ()).await.unwrap();
+        let run = client.start(panics_until_it_is_repaired, ()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
-        MENDED.lock().unwrap().push(run.id().to_owned());
+        REPAIRED.lock().unwrap().push(run.id().to_owned());
         run.retry().await.unwrap();
-        let mended = async {
+        let repaired = async {
             loop {
                 match (&run).await {
                     Ok(five) => break five,
@@ -237,7 +237,7 @@ on_each_store! {
                 }
             }
         };
-        assert_eq!(soon(mended).await, 5);
+        assert_eq!(soon(repaired).await, 5);
         drop(engine);
     }
 

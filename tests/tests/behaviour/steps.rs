@@ -75,7 +75,7 @@ async fn busy(#[resource] lab: &Lab) -> Result<usize> {
 }
 
 #[workflow]
-async fn waits_as_told() -> Result<usize> {
+async fn waits_as_requested() -> Result<usize> {
     busy().await
 }
 
@@ -121,7 +121,7 @@ on_each_store! {
     async fn retry_after_replaces_the_backoff(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        assert_eq!(engine.start(waits_as_told, ()).await.unwrap().await.unwrap(), 2);
+        assert_eq!(engine.start(waits_as_requested, ()).await.unwrap().await.unwrap(), 2);
     }
 
     async fn a_panic_is_a_failed_attempt(place: Place) {
@@ -265,7 +265,7 @@ async fn adds(a: u32, b: u32) -> Result<u32> {
 }
 
 #[step(retries = 2, backoff = "1ms..1ms")]
-async fn tells(#[resource] lab: &Lab) -> Result<(String, u32, String, String)> {
+async fn reports(#[resource] lab: &Lab) -> Result<(String, u32, String, String)> {
     let StepInfo { step, idempotency_key, attempt, run, .. } = step_info().expect("a step has one");
     lab.note(&idempotency_key);
     if attempt < 3 {
@@ -275,8 +275,8 @@ async fn tells(#[resource] lab: &Lab) -> Result<(String, u32, String, String)> {
 }
 
 #[workflow]
-async fn told() -> Result<Vec<(String, u32, String, String)>> {
-    Ok(vec![tells().await?, tells().await?])
+async fn reported() -> Result<Vec<(String, u32, String, String)>> {
+    Ok(vec![reports().await?, reports().await?])
 }
 
 #[step(retries = 7)]
@@ -327,10 +327,10 @@ on_each_store! {
     async fn all_attempts_of_a_call_share_a_unique_idempotency_key(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        let run = engine.start(told, ()).id("order-7").await.unwrap();
+        let run = engine.start(reported, ()).id("order-7").await.unwrap();
         let infos = run.await.unwrap();
         for (step, attempt, run, key) in &infos {
-            assert!(step.ends_with("::tells"), "{step}");
+            assert!(step.ends_with("::reports"), "{step}");
             assert_eq!((*attempt, run.as_str()), (3, "order-7"));
             assert_eq!(lab.count(key), 3);
         }

@@ -60,7 +60,7 @@ async fn counting(from: u32, to: u32) -> Result<()> {
 }
 
 #[workflow]
-async fn tells() -> Result<()> {
+async fn writes() -> Result<()> {
     let numbers = writer::<u32>("numbers");
     numbers.write(&0).await?;
     counts(1, 3).await?;
@@ -103,7 +103,7 @@ async fn waits_first() -> Result<()> {
 }
 
 #[workflow]
-async fn tells_late() -> Result<()> {
+async fn writes_late() -> Result<()> {
     gated("first".into()).await?;
     writer("numbers").write(&7u32).await?;
     gated("second".into()).await
@@ -167,7 +167,7 @@ on_each_store! {
     async fn steps_and_workflows_write_and_a_replay_writes_nothing_again(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        let run = engine.start(tells, ()).id("run").await.unwrap();
+        let run = engine.start(writes, ()).id("run").await.unwrap();
         lab.executed("middle", 1).await;
         drop((run, engine));
         lab.open_gate("middle");
@@ -277,7 +277,7 @@ on_each_store! {
     async fn a_reader_gets_a_workflows_chunks_without_delay(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        let run = engine.start(tells_late, ()).await.unwrap();
+        let run = engine.start(writes_late, ()).await.unwrap();
         let mut reader = run.stream::<u32>("numbers");
         assert!(reader.next().now_or_never().is_none());
         lab.open_gate("first");

@@ -22,7 +22,7 @@ async fn number(n: u32) -> Result<u32> {
 }
 
 #[workflow]
-async fn comes_to_its_hook_late() -> Result<u32> {
+async fn creates_its_hook_late() -> Result<u32> {
     gated("before".into()).await?;
     hook::<u32>().token("t").await
 }
@@ -57,7 +57,7 @@ on_each_store! {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
         let engine = place.open_at(&lab, &clock).await;
         engine.resume_hook("t", &7u32).hold_for(Duration::from_secs(1)).await.unwrap();
-        let run = engine.start(comes_to_its_hook_late, ()).opens("t").await.unwrap();
+        let run = engine.start(creates_its_hook_late, ()).opens("t").await.unwrap();
         soon(lab.executed("before", 1)).await;
         clock.set(10_000);
         lab.open_gate("before");

@@ -32,7 +32,7 @@ async fn two_steps() -> Result<String> {
 }
 
 #[workflow]
-async fn tells() -> Result<()> {
+async fn writes() -> Result<()> {
     writer::<u32>("numbers").write(&1).await?;
     gated("first".into()).await?;
     writer::<u32>("numbers").write(&2).await?;
@@ -101,7 +101,7 @@ case! {
     async fn an_engine_waits_for_a_run_that_another_engine_executes() {
         let (lab, place) = (Lab::new(), Place::postgres());
         let (one, other) = (place.open(&lab).await, place.open(&lab).await);
-        one.start(tells, ()).id("run").await.unwrap();
+        one.start(writes, ()).id("run").await.unwrap();
         let run: Run<()> = other.get_run("run");
         let numbers = run.stream::<u32>("numbers");
         let mut numbers = std::pin::pin!(numbers);

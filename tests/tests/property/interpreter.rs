@@ -51,7 +51,7 @@ async fn attempt(world: &World, work: Work) -> Result<()> {
         How::Gate => world.pass().await,
         How::Milliseconds(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
     }
-    match attempt <= work.failures && !world.is_mended() {
+    match attempt <= work.failures && !world.is_repaired() {
         true if work.fatal => Err(Error::fatal("fatal")),
         true => Err(Error::new(format!("attempt {attempt} fails"))),
         false => Ok(()),

@@ -23,7 +23,7 @@ pub struct World {
     /// The requests to a service: the number of the purchase and the key.
     requests: Mutex<Vec<(usize, String)>>,
     /// Whether no step fails any more.
-    mended: AtomicBool,
+    repaired: AtomicBool,
 }
 
 impl World {
@@ -38,11 +38,11 @@ impl World {
 
     /// From now on no step fails.
     pub fn mend(&self) {
-        self.mended.store(true, Ordering::Relaxed);
+        self.repaired.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_mended(&self) -> bool {
-        self.mended.load(Ordering::Relaxed)
+    pub fn is_repaired(&self) -> bool {
+        self.repaired.load(Ordering::Relaxed)
     }
 
     /// Records that a step is executed.

@@ -130,7 +130,7 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
 #[doc(hidden)]
 mod __refused_generic {
     ::core::compile_error! {
-        "a workflow cannot be generic: a run is stored under one id and goes on in another process, which could not tell the types; write one function for each type and share the body in a generic `#[durable]` function"
+        "a workflow cannot be generic: a run is stored under one id and continues in another process, which could not determine the types; write one function for each type and share the body in a generic `#[durable]` function"
     }
 }
 #[allow(unused)]

@@ -168,7 +168,7 @@ impl Awaited for WholeOutput<'_> {
         self.run
     }
 
-    fn comes_from_elsewhere(&self, _: &Inner) -> bool {
+    fn is_written_elsewhere(&self, _: &Inner) -> bool {
         true
     }
 

@@ -157,7 +157,7 @@ impl Awaited for NextChunks<'_> {
     }
 
     /// A step of a queue writes to the streams of the run that has called it.
-    fn comes_from_elsewhere(&self, _: &Inner) -> bool {
+    fn is_written_elsewhere(&self, _: &Inner) -> bool {
         registry().has_queues()
     }
 

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use self::act::act;
 pub(super) use self::act::activate;
-use self::draft::{Draft, deliver, keep_what_comes_no_more, reject};
+use self::draft::{Draft, deliver, keep_undelivered, reject};
 use super::commit::{commit, journal_row};
 use super::inner::Inner;
 use super::park;
@@ -195,7 +195,7 @@ async fn refused(
     mut draft: Draft,
     encoded: (Option<JournalRow>, Option<Box<store::Effects>>),
 ) -> Prepared {
-    keep_what_comes_no_more(engine, live, driver, &mut draft);
+    keep_undelivered(engine, live, driver, &mut draft);
     let change = match &draft.fault {
         Some(fault) => Some(engine.refuse(&live.id, fault.clone().run(&live.id), encoded.0.is_some()).await),
         None => None,

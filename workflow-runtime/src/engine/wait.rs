@@ -30,7 +30,7 @@ pub(super) trait Awaited: Send {
     fn run(&self) -> &Arc<str>;
 
     /// Whether another process may fulfil it although this engine has the run in memory.
-    fn comes_from_elsewhere(&self, engine: &Inner) -> bool {
+    fn is_written_elsewhere(&self, engine: &Inner) -> bool {
         let _ = engine;
         false
     }
@@ -75,7 +75,7 @@ impl Inner {
                 let (what, help) = A::CLOSED;
                 return Err(self.closed(what, help).run(&run));
             }
-            if let Some(key) = key.filter(|_| !is_fresh && (!is_here || awaited.comes_from_elsewhere(self)))
+            if let Some(key) = key.filter(|_| !is_fresh && (!is_here || awaited.is_written_elsewhere(self)))
                 && let Some(new) = self.store.follow(key, &run, A::WHAT).await.map_err(|error| error.run(&run))?
             {
                 // Another look sees the changes before the subscription.

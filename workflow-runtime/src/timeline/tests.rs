@@ -104,7 +104,7 @@ fn attempts_and_the_waits_between_them_are_bars_of_their_own() {
 }
 
 #[test]
-fn the_last_failure_is_told_apart() {
+fn the_last_failure_is_distinguished() {
     let fails = RunEventKind::StepFailed { operation: 0, error: json!("final") };
     let events = history(vec![(0, started()), (0, step(0, "a")), (10, retrying(0, 1, 20)), (30, fails), (30, ended())]);
     let collected = collect(&events, ALL);

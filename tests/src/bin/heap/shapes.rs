@@ -65,7 +65,7 @@ async fn asks(number: u64) -> Result<u64> {
 }
 
 #[step]
-async fn tells(number: u64) -> Result<u64> {
+async fn writes_numbers(number: u64) -> Result<u64> {
     let numbers = writer("numbers");
     for chunk in 0..3u64 {
         numbers.write(&chunk).await?;
@@ -128,7 +128,7 @@ async fn goes_on(number: u64, left: u64) -> Result<u64> {
 #[workflow]
 async fn writes(number: u64) -> Result<u64> {
     writer("numbers").write(&number).await?;
-    tells(number).await
+    writes_numbers(number).await
 }
 
 #[workflow]

@@ -117,24 +117,24 @@ async fn erasure() -> Result<()> {
 }
 
 #[step]
-async fn says(word: String) -> Result<()> {
+async fn writes_word(word: String) -> Result<()> {
     writer("words").write(&word).await
 }
 
 /// A step that calls another step.
 #[step(retries = 1, backoff = "0ms..0ms")]
-async fn speaks(#[resource] lab: &Lab, words: Vec<String>) -> Result<usize> {
-    lab.note("speaks");
+async fn writes_words(#[resource] lab: &Lab, words: Vec<String>) -> Result<usize> {
+    lab.note("writes_words");
     for word in words {
-        says(word).await?;
+        writes_word(word).await?;
     }
-    Ok(lab.note("has spoken"))
+    Ok(lab.note("has written"))
 }
 
 #[workflow]
 async fn speech(words: Vec<String>) -> Result<usize> {
     set_state(&"speaking".to_owned())?;
-    speaks(words).await
+    writes_words(words).await
 }
 
 #[step(retries = 1, backoff = "0ms..0ms")]
@@ -300,12 +300,12 @@ on_each_store! {
         });
         let run = run.await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 1);
-        assert_eq!(lab.notes(), ["speaks", "has spoken"]);
+        assert_eq!(lab.notes(), ["writes_words", "has written"]);
         let heard = heard.lock().unwrap().clone();
         let words: Vec<_> = heard.iter().map(|chunk| (chunk.get::<String>().unwrap(), chunk.attempt)).collect();
         let expected = [("good", 1), ("morning", 1)].map(|(word, attempt)| (word.to_owned(), attempt));
         assert_eq!(words, expected);
-        assert!(heard.iter().all(|chunk| chunk.stream == "words" && chunk.step.ends_with("::speaks")));
+        assert!(heard.iter().all(|chunk| chunk.stream == "words" && chunk.step.ends_with("::writes_words")));
         // The writer received the chunks that are in the stream.
         let stream: Vec<_> = run.stream::<String>("words").map_ok(|chunk| chunk.value).try_collect().await.unwrap();
         assert_eq!(stream, ["good", "morning"]);

@@ -35,7 +35,7 @@ fn is_failure(event: &Event) -> bool {
 }
 
 /// Whether an event that ended a run is delivered to it again. A timer becomes due again by itself.
-fn comes_again(event: &Event) -> bool {
+fn is_redelivered(event: &Event) -> bool {
     !is_failure(event) && !matches!(event, Event::Cancel { .. } | Event::Timer { .. } | Event::Finished { .. })
 }
 
@@ -139,7 +139,7 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
         at += 1;
         at - 1 <= acted || !is_failure(&delivery.event)
     });
-    LastGood { kept: deliveries, again: last.filter(comes_again), reopening, bases, renewed, called_again }
+    LastGood { kept: deliveries, again: last.filter(is_redelivered), reopening, bases, renewed, called_again }
 }
 
 /// The children with ids that the workflow has chosen, which it has called and not dropped. The same call finds the run under its
@@ -203,7 +203,7 @@ pub(super) fn forked(mut deliveries: Deliveries, point: &ForkPoint) -> Result<(D
         Some(ending) if ending.at < deliveries.len() => deliveries.pop(),
         _ => None,
     };
-    Ok((deliveries, again.map(|(_, delivery)| delivery.event).filter(comes_again)))
+    Ok((deliveries, again.map(|(_, delivery)| delivery.event).filter(is_redelivered)))
 }
 
 /// The error of a fork that would count an operation as done which was rolled back.

@@ -228,7 +228,7 @@ fn spent(arrival: Arrival) -> Option<u64> {
 
 /// Rule 10: keeps undelivered results for the time when the run resumes. Its messages are still in the inbox, and
 /// its timers are armed again by the replay.
-pub(super) fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: &DriverState, draft: &mut Draft) {
+pub(super) fn keep_undelivered(engine: &Inner, live: &ActiveRun, driver: &DriverState, draft: &mut Draft) {
     for arrival in live.close_and_drain() {
         let (op, result) = match arrival.what {
             What::Attempt { op, result } => (op, result),
