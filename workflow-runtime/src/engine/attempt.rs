@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::ReusableBoxFuture;
 use tracing::Instrument;
 
 use super::inner::Inner;
@@ -70,7 +71,7 @@ pub(super) enum Begin {
 pub(super) fn dispatch(
     engine: &Arc<Inner>,
     live: &Arc<ActiveRun>,
-    driver: &DriverState,
+    driver: &mut DriverState,
     op: u64,
     begin: Begin,
 ) -> Option<Arrival> {
@@ -117,7 +118,7 @@ pub(super) fn dispatch(
     let scheduled = engine.metrics.scheduled(step, work.queue());
     let slot = driver.slot.clone();
     let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled, slot)).catch_unwind();
-    let attempt = attempt.map(move |ended| {
+    let attempt = attempt.instrument(span).map(move |ended| {
         let result = ended.unwrap_or_else(|panic| {
             let text = format!("step `{step}` panicked outside its body: {}", panic_text(&*panic));
             Some(Err(adopt::<Error>(Error::coded(Code::Panic, text).into_fatal())))
@@ -127,10 +128,17 @@ pub(super) fn dispatch(
             None => result.map(|result| What::Attempt { op, result }),
         }
     });
-    let mut attempt = Box::pin(attempt.instrument(span));
+    let mut attempt = match driver.ended_attempt.take() {
+        Some(mut ended) => {
+            ended.set(attempt);
+            ended
+        }
+        None => ReusableBoxFuture::new(attempt),
+    };
     if begin == Begin::Here
-        && let Poll::Ready(ended) = attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        && let Poll::Ready(ended) = attempt.poll(&mut Context::from_waker(Waker::noop()))
     {
+        driver.ended_attempt = Some(attempt);
         return ended.map(|what| Arrival { at: engine.clock.now(), what });
     }
     let (delivering, to) = (engine.clone(), live.clone());

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
+use tokio_util::sync::ReusableBoxFuture;
 
 use super::activations;
 use super::clock::Deadline;
 use super::life::Life;
-use super::mailbox::{Arrival, InboxRead, Mailbox};
+use super::mailbox::{Arrival, InboxRead, Mailbox, What};
 use super::queues::Slot;
 use super::telemetry::Spans;
 use super::waiters::Known;
@@ -42,6 +43,8 @@ pub struct DriverState {
     pub surplus: Vec<Arrival>,
     /// The spans of the run, up to its latest turn.
     pub spans: Spans,
+    /// The memory of the previous attempt, if it has ended in its first poll and the next attempt can follow at once.
+    pub ended_attempt: Option<ReusableBoxFuture<'static, Option<What>>>,
 }
 
 impl DriverState {
@@ -59,6 +62,7 @@ impl DriverState {
             slot: None,
             surplus: Vec::new(),
             spans,
+            ended_attempt: None,
         }
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut Drive
         // The only action: the attempt starts in this task, and often ends in it.
         engine.add_arrivals(live, attempt::dispatch(engine, live, driver, op, Begin::Here));
     } else {
+        driver.ended_attempt = None;
         let overdue = perform(engine, live, driver, actions);
         engine.add_arrivals(live, overdue);
     }
