@@ -17,6 +17,7 @@ mod sequential;
 mod start;
 mod throughput;
 mod timers;
+mod workers;
 #[cfg(feature = "testing")]
 mod year;
 
@@ -35,6 +36,7 @@ pub struct Case {
 pub static CASES: &[Case] = &[
     sequential::CASE,
     throughput::CASE,
+    workers::CASE,
     start::CASE,
     fan_out::CASE,
     flat::CASE,
