@@ -38,5 +38,6 @@ pub(crate) use self::request::{
 };
 pub(crate) use self::shared::{
     Action, Actions, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Shared, closed_already, current, full,
+    placeholders,
 };
 pub(crate) use self::unawaited::Unawaited;

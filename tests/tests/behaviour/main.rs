@@ -51,6 +51,7 @@ mod races;
 mod reasons;
 mod reasons_workers;
 mod recursion;
+mod redelivery;
 mod reference;
 mod refusals;
 mod removal;

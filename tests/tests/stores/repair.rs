@@ -13,6 +13,8 @@ fn next(run: RunKey, generation: u64, rows: Vec<JournalRow>, key: &str) -> NextG
         generation,
         rows,
         messages: vec![keyed("reopened", key), keyed("again", &format!("{key} again"))],
+        payloads: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Retries runs that have ended, and forks new runs from their history.
 
+mod payloads;
 mod point;
 mod rewrite;
 mod tree;

@@ -98,9 +98,21 @@ pub(crate) struct Reopening {
     /// Whether a fork also undoes the steps of its source.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo_inherited: bool,
+    /// Placeholders for hooks that the earlier generation had opened after this point, for which the inbox holds messages, with
+    /// their addresses. Not a map: the field is flattened, and then a key of a map cannot be a number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<(u64, Box<str>)>,
+    /// The suspended operations for which the inbox holds answers: their tokens are not opened again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answered: Vec<u64>,
 }
 
 impl Reopening {
+    /// The number of the row format that introduced its fields.
+    pub fn format(&self) -> u32 {
+        if self.forwards.is_empty() && self.answered.is_empty() { 1 } else { 3 }
+    }
+
     /// Whether another run undoes the steps that were executed before.
     pub fn disarms(&self) -> bool {
         self.source.is_some() && !self.undo_inherited

@@ -43,6 +43,7 @@ impl Event {
     pub fn format(&self) -> u32 {
         match self {
             Event::Ended { end: of, .. } => of.format(),
+            Event::Reopened { reopening, .. } => reopening.format(),
             Event::Started { .. }
             | Event::Completed { .. }
             | Event::Failed { .. }
@@ -54,8 +55,7 @@ impl Event {
             | Event::WakeUp
             | Event::Payload { .. }
             | Event::Conflict { .. }
-            | Event::Cancel { .. }
-            | Event::Reopened { .. } => 1,
+            | Event::Cancel { .. } => 1,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::limits::BUFFER_BYTES_MAX;
 use crate::text::excerpt;
 
 /// The highest format that this build knows.
-const NEWEST: u32 = 2;
+const NEWEST: u32 = 3;
 
 /// A row as it is stored.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, closed_already, full};
 use self::surplus::Surplus;
-pub(crate) use self::surplus::{Forward, Heir};
+pub(crate) use self::surplus::{Forward, Heir, placeholders};
 use super::carried::Inherited;
 use super::divergence::{Divergence, Known};
 use super::identity::Identity;

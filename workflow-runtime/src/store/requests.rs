@@ -168,8 +168,8 @@ pub struct Noticed {
 /// [`Unknown`](super::ReopenAnswer::Unknown); or [`Changed`](super::ReopenAnswer::Changed) if another of them has not.
 ///
 /// Each run becomes `running`, due at once and without an owner. The journals of earlier generations are kept. Unread
-/// messages move to the next generation, whose operations have the same numbers; messages that arrived too late for the
-/// ended generation become unread, and stay with it.
+/// messages that the new generation does not replace move to it: its operations have the same numbers. Messages that arrived
+/// too late for the ended generation become unread, and stay with it.
 #[derive(Clone, Debug)]
 pub struct Reopen {
     /// The run.
@@ -189,6 +189,10 @@ pub struct NextGeneration {
     pub rows: Vec<JournalRow>,
     /// At least one message, with a dedupe key.
     pub messages: Vec<Message>,
+    /// The payloads that the run receives again, after these messages, each with the operation that it is about.
+    pub payloads: Vec<(u64, Message)>,
+    /// The sequences of the inbox messages that they replace: these are deleted.
+    pub replaced: Vec<u64>,
 }
 
 /// Makes a stuck run due for every build, and clears its refusers, unlike [`Unstick`]. `Committed`, also if it is not

@@ -41,7 +41,8 @@ fn of_run(new: &NewRun) -> usize {
 }
 
 fn of_generation(next: &NextGeneration) -> usize {
-    of_rows(&next.rows) + of_messages(&next.messages)
+    let payloads: usize = next.payloads.iter().map(|(_, message)| of_message(message)).sum();
+    of_rows(&next.rows) + of_messages(&next.messages) + payloads
 }
 
 fn of_turn(turn: &Turn) -> usize {

@@ -86,6 +86,8 @@ fn undoable(delivery: &Delivery) -> impl Iterator<Item = u64> {
 /// The last good point of a generation.
 pub(super) struct LastGood {
     pub kept: Deliveries,
+    /// The deliveries from the first undone result to the end of the workflow.
+    pub cut: Deliveries,
     /// The event that is delivered again, if there is one.
     pub again: Option<Event>,
     /// The changes of the run.
@@ -103,9 +105,9 @@ pub(super) struct LastGood {
 pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> LastGood {
     let (mut bases, base) = bases(&deliveries, generation);
     let (mut reopening, mut renewed) = (Reopening { base, ..Reopening::default() }, BTreeSet::new());
-    let mut called_again = Vec::new();
+    let (mut called_again, cut) = (Vec::new(), Deliveries::new());
     let Some(ending) = Ending::of(&deliveries) else {
-        return LastGood { kept: deliveries, again: None, reopening, bases, renewed, called_again };
+        return LastGood { kept: deliveries, cut, again: None, reopening, bases, renewed, called_again };
     };
     if let Some(first) = ending.first_undone {
         let mut ended: BTreeMap<u64, usize> = BTreeMap::new();
@@ -122,9 +124,10 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
             }
         }
         if first <= ending.at {
-            called_again.extend(named_children(&deliveries[first..=ending.at]));
-            deliveries.truncate(first);
-            return LastGood { kept: deliveries, again: None, reopening, bases, renewed, called_again };
+            deliveries.truncate(ending.at + 1);
+            let cut = deliveries.split_off(first);
+            called_again.extend(named_children(&cut));
+            return LastGood { kept: deliveries, cut, again: None, reopening, bases, renewed, called_again };
         }
     }
     let last = deliveries.drain(ending.at..).next().map(|(_, delivery)| delivery.event);
@@ -139,7 +142,7 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
         at += 1;
         at - 1 <= acted || !is_failure(&delivery.event)
     });
-    LastGood { kept: deliveries, again: last.filter(is_redelivered), reopening, bases, renewed, called_again }
+    LastGood { kept: deliveries, cut, again: last.filter(is_redelivered), reopening, bases, renewed, called_again }
 }
 
 /// The children with ids that the workflow has chosen, which it has called and not dropped. The same call finds the run under its

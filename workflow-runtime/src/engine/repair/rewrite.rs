@@ -95,7 +95,9 @@ impl Inner {
             // The run begins anew, with another random seed.
             let event = match again {
                 Some(Event::Started { args, carried, .. }) => {
-                    started(&self.random, &args, carried.map(|carried| Carried { ..*carried }))
+                    let mut carried = carried.map_or_else(Carried::default, |carried| *carried);
+                    carried.forwards.extend(changes.reopening.forwards);
+                    started(&self.random, &args, carried.some())
                 }
                 _ => {
                     let text = "the run was cancelled before it was started: it has no arguments to begin with";

@@ -7,6 +7,7 @@ use super::super::inner::Inner;
 use super::super::messages;
 use super::super::parts::mailbox::What;
 use super::super::parts::missing::not_found;
+use super::payloads::{self, Lost};
 use super::point::{LastGood, last_good_point};
 use super::rewrite::{Beginning, Changes, awaited_children};
 use super::{RETRY_AGAIN, not_retried};
@@ -76,7 +77,7 @@ impl Inner {
     /// The next generation of a run that has failed. Adds its children that have to continue as well to `found`.
     async fn next_generation(&self, row: &RunRow, found: &mut VecDeque<RunRow>) -> Result<NextGeneration> {
         let deliveries = self.deliveries(row.key, row.generation).await?;
-        let LastGood { kept, again, reopening, bases, renewed, called_again } =
+        let LastGood { kept, cut, again, mut reopening, bases, renewed, called_again } =
             last_good_point(deliveries, row.generation);
         let again = match kept.is_empty() {
             true => self.start_of(row.key, again).await?,
@@ -95,10 +96,16 @@ impl Inner {
                 break;
             }
         }
+        let first = again.as_ref().filter(|_| kept.is_empty());
+        let (_, mut inbox) = self.store.inbox(row.key).await?;
+        inbox.retain(|message| message.generation == row.generation);
+        let payloads = payloads::again(&row.id, &kept, first, Lost { cut: &cut, inbox }, self.clock.now())?;
+        (reopening.forwards, reopening.answered) = (payloads.forwards, payloads.answered);
         let identity = Identity { run: row.id.clone(), workflow: "", generation: row.generation + 1 };
         let changes = Changes { reopening, bases, children };
         let Beginning { rows, messages } = self.beginning(kept, again, &identity, &row.id, changes)?;
-        Ok(NextGeneration { run: row.key, generation: row.generation, rows, messages })
+        let (payloads, replaced) = (payloads.payloads, payloads.replaced);
+        Ok(NextGeneration { run: row.key, generation: row.generation, rows, messages, payloads, replaced })
     }
 
     /// A child that a run waits for and owns, if it exists. The end of a run cancels its children: a child that is being

@@ -256,6 +256,7 @@ impl Shared {
         let state = &mut *state;
         state.rng = Some(Box::new(ChaCha12Rng::from_seed(Sha256::digest(seed.as_bytes()).into())));
         state.base = reopening.base;
+        state.expect_forwards(&reopening.forwards);
         // The source undoes the steps that the source has executed.
         let disarmed = reopening.disarms().then(|| {
             let again = reopening.again.and_then(|op| state.ops.get_mut(&op));
@@ -276,7 +277,7 @@ impl Shared {
         open.sort_unstable();
         for op in open {
             let Some(slot) = state.ops.get_mut(&op) else { continue };
-            if matches!(&slot.kind, Kind::Hook(hook) if hook.is_answered()) {
+            if matches!(&slot.kind, Kind::Hook(hook) if hook.is_answered()) || reopening.answered.contains(&op) {
                 continue;
             }
             if let Kind::Step(step) = &mut slot.kind {

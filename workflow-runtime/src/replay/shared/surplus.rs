@@ -14,8 +14,11 @@ use crate::error::Error;
 use crate::replay::kind::Kind;
 use crate::replay::request::{HookRequest, Received};
 
-/// The first placeholder number for operations of the previous generation. Numbers of operations never reach it.
-const INHERITED: u64 = u64::MAX - 1;
+/// The placeholder numbers for operations of an earlier generation, of which `is_inherited` is true. Numbers of operations never
+/// reach them.
+pub(crate) fn placeholders() -> impl Iterator<Item = u64> {
+    (1..).map(|number| u64::MAX - number)
+}
 
 /// See the module. Most runs have none.
 #[derive(Default)]
@@ -127,8 +130,16 @@ impl State {
         };
         let payloads = payloads.into_iter().map(|(address, payloads)| ((*address).into(), payloads)).collect();
         let forward = |(dropped, to): (Dropped, u64)| Forward { op: dropped.op, address: dropped.address, to };
-        let numbers = (0..).map(|number| INHERITED - number);
-        (payloads, dropped.into_iter().zip(numbers).map(forward).collect())
+        (payloads, dropped.into_iter().zip(placeholders()).map(forward).collect())
+    }
+
+    /// Expects messages for hooks that an earlier generation had opened after this point: they are for later hooks.
+    pub(super) fn expect_forwards(&mut self, forwards: &[(u64, Box<str>)]) {
+        let next = self.next_op;
+        for (op, address) in forwards {
+            let expected = Dropped { op: *op, address: (**address).into(), next, waits: false };
+            self.surplus.get_or_insert_default().dropped.push_back(expected);
+        }
     }
 
     /// Restores the payloads and placeholders of the previous generation.

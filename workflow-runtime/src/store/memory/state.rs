@@ -16,7 +16,7 @@ use super::rows::{State, Writer};
 use super::run::{Messages, Run, ends};
 use crate::model::Status;
 use crate::store::{
-    Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Claimable, Clean, CreateAnswer, DEAD, Delete,
+    About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Claimable, Clean, CreateAnswer, DEAD, Delete,
     DeleteAnswer, DeliverAnswer, Fence, First, InboxRow, JournalRow, Message, NewRun, NextGeneration, Noticed, Refused,
     Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RunKey, RunRow, SendMessage, SendMessageAnswer, Turn,
     TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, WorkerRow, Write, assert_engine,
@@ -342,6 +342,11 @@ impl State {
 
     fn go_on(&mut self, next: &NextGeneration) {
         self.edit(next.run, |run, messages| {
+            for replaced in &next.replaced {
+                if run.inbox.remove(replaced).is_some() {
+                    messages.runs.remove(replaced);
+                }
+            }
             // The operations keep their numbers. Messages that arrived too late for the ended generation stay with it.
             for message in run.inbox.values_mut() {
                 let is_taken_over =
@@ -357,6 +362,9 @@ impl State {
             run.recovered_at = None;
             run.journals.insert(run.row.generation, next.rows.clone());
             next.messages.iter().for_each(|message| run.receive(messages, message, None));
+            for (op, message) in &next.payloads {
+                run.receive(messages, message, Some(About::Operation(*op)));
+            }
         });
     }
 

@@ -12,8 +12,8 @@ use super::turns;
 use super::work::{Ours, Work};
 use super::{messages, removal, schema};
 use crate::store::{
-    CreateAnswer, Fence, First, JournalRow, Message, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
-    Status,
+    About, CreateAnswer, Fence, First, JournalRow, Message, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange,
+    RunKey, Status,
 };
 
 /// The most journal rows that are sent in one statement.
@@ -154,6 +154,8 @@ const LEAVE_MESSAGES: &str = "
 UPDATE @inbox AS inbox SET unread = true, holder = 0,
     generation = CASE WHEN unread AND inbox.generation = t.generation THEN inbox.generation + 1 ELSE inbox.generation END
 FROM unnest($1, $2) AS t (run, generation) WHERE inbox.run = t.run";
+
+const REPLACE_MESSAGES: &str = "DELETE FROM @inbox WHERE run = $1 AND sequence = ANY ($2)";
 
 const BEGIN: &str = "
 UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, required_deployment = $5, wake_at = 0
@@ -497,10 +499,17 @@ pub(super) async fn reopen(
     let generations: Vec<i64> = all().map(|next| next.generation.cast_signed()).collect();
     session.query(REOPEN, args![INT8_ARRAY: keys.clone()]).await?;
     session.query(LEAVE_MESSAGES, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
-    for NextGeneration { run, generation, rows, messages } in all() {
+    for NextGeneration { run, generation, rows, messages, payloads, replaced } in all() {
         append(session, *run, generation + 1, rows).await?;
+        if !replaced.is_empty() {
+            let sequences: Vec<i64> = replaced.iter().map(|sequence| sequence.cast_signed()).collect();
+            session.query(REPLACE_MESSAGES, args![INT8: *run, INT8_ARRAY: sequences]).await?;
+        }
         for message in messages {
             work.receive(*run, message, None).await?;
+        }
+        for (op, message) in payloads {
+            work.receive(*run, message, Some(&About::Operation(*op))).await?;
         }
     }
     Ok(ReopenAnswer::Committed)

@@ -46,6 +46,11 @@ pub(super) fn receive(connection: &Connection, run: RunKey, message: &Message, a
     Ok(())
 }
 
+pub(super) fn remove(connection: &Connection, run: RunKey, sequence: u64) -> Result<()> {
+    let mut remove = connection.prepare_cached("DELETE FROM inbox WHERE sequence = ?1 AND run = ?2")?;
+    remove.execute((sequence.cast_signed(), run)).map(drop)
+}
+
 /// Whether the run has already received a message with this dedupe key.
 pub(super) fn is_known(connection: &Connection, run: RunKey, message: &Message) -> Result<bool> {
     let Some(dedupe) = &message.dedupe else { return Ok(false) };

@@ -11,8 +11,8 @@ use super::heads::{Head, Heads};
 use super::messages::{self, receive};
 use super::{claims, deliveries, effects, notices, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
-    Expired, Fence, First, JournalRow, Message, NewRun, NextGeneration, Noticed, Release, ReleaseAnswer,
+    About, Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer,
+    Effects, Expired, Fence, First, JournalRow, Message, NewRun, NextGeneration, Noticed, Release, ReleaseAnswer,
     RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, SendMessage,
     SendMessageAnswer, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
@@ -206,7 +206,8 @@ impl<'c> Group<'c> {
     }
 
     fn go_on(&mut self, next: &NextGeneration) -> Result<()> {
-        let NextGeneration { run, generation, rows, messages } = next;
+        let NextGeneration { run, generation, rows, messages, payloads, replaced } = next;
+        replaced.iter().try_for_each(|sequence| messages::remove(self.connection, *run, *sequence))?;
         self.connection.prepare_cached(REOPEN)?.execute((run,))?;
         self.connection.prepare_cached(LEAVE_MESSAGES)?.execute((run, generation.cast_signed()))?;
         self.heads.forget(*run);
@@ -214,7 +215,10 @@ impl<'c> Group<'c> {
         for row in rows {
             self.append_at_head(*run, Head { next: row.index, ..head }, row)?;
         }
-        messages.iter().try_for_each(|message| receive(self.connection, *run, message, None))
+        messages.iter().try_for_each(|message| receive(self.connection, *run, message, None))?;
+        payloads
+            .iter()
+            .try_for_each(|(op, message)| receive(self.connection, *run, message, Some(&About::Operation(*op))))
     }
 
     fn turn(&mut self, turn: &Turn) -> Result<TurnAnswer> {
@@ -256,11 +260,7 @@ impl<'c> Group<'c> {
         } else if turn.row.is_none() && !holds(self.connection, turn)? {
             return Ok(TurnAnswer::Fenced);
         }
-        for sequence in &turn.delivered {
-            self.connection
-                .prepare_cached("DELETE FROM inbox WHERE sequence = ?1 AND run = ?2")?
-                .execute((sequence.cast_signed(), turn.run))?;
-        }
+        turn.delivered.iter().try_for_each(|sequence| messages::remove(self.connection, turn.run, *sequence))?;
         for sequence in &turn.unread {
             self.connection
                 .prepare_cached("UPDATE inbox SET unread = 1 WHERE sequence = ?1 AND run = ?2")?
