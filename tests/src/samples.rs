@@ -7,6 +7,7 @@
 #[macro_use]
 #[path = "../tests/shared/forward.rs"]
 mod forward;
+mod again;
 mod more;
 mod park_more;
 #[path = "../tests/shared/server_clock.rs"]
@@ -15,6 +16,7 @@ mod workflows;
 mod world;
 mod write;
 
+pub use self::again::*;
 pub use self::more::*;
 pub use self::workflows::*;
 pub use self::world::{OPENED, WRITTEN, World};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Client, Engine, Error, Result, Run, RunInfo, Status};
 
-use super::park_more;
 use super::workflows::*;
 use super::world::{WRITTEN, World};
+use super::{again, park_more};
 
 /// The name of a sample's SQLite file.
 pub const SQLITE: &str = "store.sqlite";
@@ -83,6 +83,11 @@ async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(is_shared: bool, open:
     waits(&third).await?;
     third.shutdown().await?;
     drop(third);
+
+    let fourth = engine().await?;
+    again::park(&fourth).await?;
+    fourth.shutdown().await?;
+    drop(fourth);
 
     park_more::park(builder).await?;
     let client = world.builder(open().await?).connect().await?;

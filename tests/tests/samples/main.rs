@@ -4,6 +4,7 @@
 #[macro_use]
 extern crate workflow_harness;
 
+mod again;
 mod before;
 mod more;
 mod parked;
@@ -64,6 +65,9 @@ async fn assert_runs_continue(sample: &Path, copy: Copy, is_shared: bool) {
     before::assert_unchanged(&client, number).await;
     if number >= 3 {
         more::assert_unchanged(&client, is_shared).await;
+    }
+    if number >= 4 {
+        again::assert_unchanged(&client).await;
     }
     parked::complete_all(&world, &copy.store, number).await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::more;
+use crate::{again, more};
 use futures::TryStreamExt;
 use serde::de::DeserializeOwned;
 use workflow_runtime::store::Store;
@@ -83,6 +83,9 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>, number: u32) {
             if number >= 3 {
                 Box::pin(more::complete(&engine)).await;
             }
+            if number >= 4 {
+                Box::pin(again::complete(&engine)).await;
+            }
         },
     );
     soon(async {
@@ -101,6 +104,7 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>, number: u32) {
     let of = |run: &str, executed: &mut BTreeMap<String, Vec<(String, u32)>>| executed.remove(run).unwrap_or_default();
     let later = EXECUTED_LATER.into_iter().filter(|_| number >= 2);
     let expected = EXECUTED.into_iter().chain(later).chain(more::EXECUTED.into_iter().filter(|_| number >= 3));
+    let expected = expected.chain(again::EXECUTED.into_iter().filter(|_| number >= 4));
     for (run, expected) in expected.chain([(&*child, &[("echo", 1)][..])]) {
         let steps = of(run, &mut executed);
         assert_eq!(steps.iter().map(|(step, attempt)| (&**step, *attempt)).collect::<Vec<_>>(), expected, "{run}");

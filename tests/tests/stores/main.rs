@@ -107,6 +107,7 @@ every {
         a_failed_run_is_reopened_as_a_new_generation,
         a_run_that_has_not_failed_is_not_reopened,
         descendants_are_reopened_with_their_run_or_nothing_is,
+        a_reopened_run_receives_payloads_in_place_of_messages,
         inbox_messages_after_the_end_are_not_delivered_to_the_next_generation,
         a_fork_begins_with_the_journal_of_another_run,
         one_stuck_run_is_made_due;

@@ -1,8 +1,8 @@
 //! Reopened and forked runs, and `Write::UnstickRun`.
 
 use workflow_runtime::store::{
-    CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, NextGeneration, Reopen, ReopenAnswer, RowChange,
-    RunKey, Status, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer,
+    About, CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, NextGeneration, Reopen, ReopenAnswer,
+    RowChange, RunKey, Status, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer,
 };
 
 use crate::fixture::*;
@@ -75,6 +75,42 @@ pub async fn inbox_messages_after_the_end_are_not_delivered_to_the_next_generati
     assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Committed);
     let messages: Vec<_> = fx.inbox(key).await.iter().map(|row| (row.unread, row.generation)).collect();
     assert_eq!(messages, [(true, 1), (true, 0), (false, 1), (false, 1)]);
+}
+
+pub async fn a_reopened_run_receives_payloads_in_place_of_messages(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let other = fx.create(new_run("other", taken_by(ADA))).await;
+    for id in ["r", "r", "other"] {
+        fx.send(id, message("payload")).await;
+    }
+    let end = RowChange { completed_at: Some(700), ..change(Status::Failed, None) };
+    let first = fx.inbox(key).await[0].sequence;
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), unread: vec![first], ..turn(key) }).await;
+    // A sequence of another run is not replaced.
+    let replaced = vec![first, fx.inbox(other).await[0].sequence];
+    let payloads = vec![(7, message("first")), (u64::MAX - 1, message("second"))];
+    let run = NextGeneration { payloads, replaced, ..next(key, 0, vec![row(0, 7)], "k") };
+    let reopen = Reopen { run, below: Vec::new() };
+    let seen = async || -> Vec<_> {
+        let rows = fx.inbox(key).await.into_iter();
+        rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about, row.unread, row.generation)).collect()
+    };
+    let row = |text: &str, op: Option<u64>, unread: bool| {
+        (text.to_owned(), op.map(About::Operation), unread, u64::from(!unread))
+    };
+    let expected = [
+        row("payload", None, true),
+        row("reopened", None, false),
+        row("again", None, false),
+        row("first", Some(7), false),
+        row("second", Some(u64::MAX - 1), false),
+    ];
+    for _sent_again in [false, true] {
+        assert_eq!(fx.commit(reopen.clone()).await, ReopenAnswer::Committed);
+        assert_eq!(seen().await, expected);
+    }
+    assert_eq!(fx.messages(other).await, ["payload"]);
 }
 
 pub async fn a_run_that_has_not_failed_is_not_reopened(fx: Fixture) {

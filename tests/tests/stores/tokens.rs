@@ -43,6 +43,7 @@ async fn inbox(fx: &Fixture, run: RunKey) -> Vec<(String, Option<String>)> {
                 About::Operation(op) => op.to_string(),
                 About::Owner(run) => run.to_string(),
                 About::Ended(op) => format!("the end that {op} waits for"),
+                About::Token(token) => format!("token {token}"),
             }),
         )
     })
@@ -158,7 +159,7 @@ pub async fn payloads_for_a_reserved_token_stay_with_the_run_when_it_ends(fx: Fi
     let key = fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", taken_by(ADA)) }).await;
     fx.commit(deliver("t", message("x"), None)).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Failed, None)), ..turn(key) }).await;
-    assert_eq!(inbox(&fx, key).await, [text("x", None)]);
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("token t"))]);
     assert_eq!(fx.commit(deliver("t", message("y"), None)).await, DeliverAnswer::Finished);
 }
 

@@ -110,7 +110,7 @@ fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::Commands;
+    use crate::replay::{Commands, Reopening};
 
     fn started(at: u64) -> TurnRecord {
         let event = Event::Timer { op: 1 };
@@ -133,6 +133,21 @@ mod tests {
         assert_eq!(row.format, 2);
         let read = TurnRecord::decode(row.format, row.checksum, &row.body).unwrap();
         assert_eq!(read.deliveries[0].commands, turn.deliveries[0].commands);
+    }
+
+    #[test]
+    fn a_row_of_a_retry_that_delivers_payloads_again_has_the_third_format() {
+        let forwards = vec![(u64::MAX - 1, "token".into())];
+        for reopening in
+            [Reopening { forwards, ..Reopening::default() }, Reopening { answered: vec![3], ..Reopening::default() }]
+        {
+            let row = Event::Reopened { seed: String::new(), reopening: reopening.clone() }.encode().unwrap();
+            assert_eq!(row.format, 3);
+            let read = Event::decode(row.format, row.checksum, &row.body).unwrap();
+            assert!(matches!(read, Event::Reopened { reopening: read, .. } if read == reopening));
+        }
+        let reopened = Event::Reopened { seed: String::new(), reopening: Reopening::default() };
+        assert_eq!(reopened.encode().unwrap().format, 1);
     }
 
     #[test]

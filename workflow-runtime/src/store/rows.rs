@@ -136,6 +136,8 @@ pub enum About {
     Owner(Arc<str>),
     /// The run that this operation waits for has ended; the body is the last row of that run's journal.
     Ended(u64),
+    /// The message was sent to this token, and the run has ended before it opened the token.
+    Token(Arc<str>),
 }
 
 /// A token: its purpose and its run.

@@ -5,6 +5,7 @@ use super::{About, TokenState};
 const OPERATION: &str = "operation ";
 const OWNER: &str = "owner ";
 const ENDED: &str = "ended ";
+const TOKEN: &str = "token ";
 
 impl About {
     pub(super) fn to_text(&self) -> String {
@@ -12,6 +13,7 @@ impl About {
             About::Operation(op) => format!("{OPERATION}{op}"),
             About::Owner(run) => format!("{OWNER}{run}"),
             About::Ended(op) => format!("{ENDED}{op}"),
+            About::Token(token) => format!("{TOKEN}{token}"),
         }
     }
 
@@ -19,6 +21,8 @@ impl About {
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(owner) = text.strip_prefix(OWNER) {
             Some(About::Owner(owner.into()))
+        } else if let Some(token) = text.strip_prefix(TOKEN) {
+            Some(About::Token(token.into()))
         } else if let Some(op) = text.strip_prefix(ENDED) {
             op.parse().ok().map(About::Ended)
         } else {

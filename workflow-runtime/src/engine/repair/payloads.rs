@@ -6,7 +6,8 @@
 //! - A hook of the kept part receives its payloads again.
 //! - A payload of a hook that was opened behind the cut is for the next hook with its token: a placeholder stands in the journal
 //!   for the operation, as for hooks of the generation before a `continue_as_new`. Such a hook with a random token has another
-//!   token when it is opened again, so its payloads are not for it.
+//!   token when it is opened again, so its payloads are not for it. The same placeholders stand for hooks that the run had not
+//!   opened when it ended, and for whose tokens it accepted payloads.
 //! - A suspension of the kept part receives its answer again. One behind the cut is asked anew: an answer belongs to one question.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,14 +107,19 @@ impl Recipients {
         if self.kept.hooks.contains(&op) {
             return Some(op);
         }
-        let address = self.opened.0.get(&op)?;
-        if let Some(placeholder) = self.placeholders.get(address) {
+        let address = self.opened.0.get(&op)?.clone();
+        self.at(address)
+    }
+
+    /// The placeholder for the next hook with an address.
+    fn at(&mut self, address: Box<str>) -> Option<u64> {
+        if let Some(placeholder) = self.placeholders.get(&address) {
             return Some(*placeholder);
         }
         let taken =
             |number: &u64| self.kept.hooks.contains(number) || self.placeholders.values().any(|it| it == number);
         let placeholder = placeholders().find(|number| !taken(number))?;
-        self.placeholders.insert(address.clone(), placeholder);
+        self.placeholders.insert(address, placeholder);
         Some(placeholder)
     }
 }
@@ -142,14 +148,18 @@ pub(super) fn again(run: &str, kept: &Deliveries, first: Option<&Event>, lost: L
         delivery.commands.iter().for_each(|command| recipients.opened.command(run, command));
     }
     // A suspension accepts another answer only after one that did not fit: the last one counts.
-    let sent: Vec<(u64, InboxRow)> = lost.inbox.into_iter().filter_map(|row| Some((sent_to(&row)?, row))).collect();
-    let last: BTreeMap<u64, u64> = sent.iter().map(|(op, row)| (*op, row.sequence)).collect();
-    for (op, row) in sent {
-        let to = match recipients.kept.suspended.contains(&op) {
-            true => (last.get(&op) == Some(&row.sequence)).then_some(op),
-            false => recipients.of(op),
+    let last: BTreeMap<u64, u64> = lost.inbox.iter().filter_map(|row| Some((sent_to(row)?, row.sequence))).collect();
+    for row in lost.inbox {
+        let to = match (sent_to(&row), &row.about) {
+            (Some(op), _) if recipients.kept.suspended.contains(&op) => {
+                let counts = last.get(&op) == Some(&row.sequence);
+                again.answered.extend(counts.then_some(op));
+                counts.then_some(op)
+            }
+            (Some(op), _) => recipients.of(op),
+            (None, Some(About::Token(token))) => recipients.at((**token).into()),
+            (None, _) => continue,
         };
-        again.answered.extend(to.filter(|op| recipients.kept.suspended.contains(op)));
         again.replaced.push(row.sequence);
         // Without a recipient it stays in the inbox, unread.
         again.payloads.push((to.unwrap_or(messages::NO_OPERATION), message(row)));

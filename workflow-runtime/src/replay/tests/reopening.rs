@@ -5,7 +5,7 @@ use rand::Rng;
 
 use super::support::*;
 use crate::keys::KeyBase;
-use crate::replay::{Command, Commands, Delivery, End, Event, HookRequest, Kind, Reopening, StepRequest};
+use crate::replay::{Command, Commands, Delivery, End, Event, Heir, HookRequest, Kind, Reopening, StepRequest};
 
 /// The turns of a run, followed by the event that reopens it.
 fn reopened(driven: &Driven, reopening: Reopening) -> Vec<Delivery> {
@@ -92,6 +92,27 @@ fn a_fork_does_not_undo_a_result_that_is_delivered_again() {
     run.deliver(failed(1, "no van"));
     assert_eq!(run.end(), r#"Failed("no van")"#);
     driven.deliver(completed(0, "receipt"));
+}
+
+#[test]
+fn a_payload_from_behind_the_reopening_is_for_a_later_hook() {
+    let body: Body = |_| {
+        run(async {
+            let early = open("a");
+            step("work", 1).await?;
+            drop(early);
+            Ok(json([open("a").next().await]))
+        })
+    };
+    let driven = Driven::start(body);
+    let placeholder = u64::MAX - 1;
+    let reopening = Reopening { forwards: vec![(placeholder, "a".into())], ..retry() };
+    let mut run = driven.replayed_as(body, next(), reopened(&driven, reopening)).unwrap();
+    assert!(matches!(run.shared().heir(placeholder), Some(Heir::Next)), "the open hook had another payload");
+    run.deliver(completed(1, 1));
+    assert!(matches!(run.shared().heir(placeholder), Some(Heir::Hook(_))));
+    run.deliver(payload(placeholder, 7));
+    assert_eq!(run.end(), r#"Completed(["7"])"#);
 }
 
 #[test]

@@ -279,7 +279,8 @@ UPDATE @tokens SET state = 'finished' WHERE run = $1 AND state = 'open' RETURNIN
 /// Ends the tokens of a run that has ended. Moves the payloads that are held for them into its inbox, unread.
 pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey, at: u64) -> Result<()> {
     for row in work.session.query(END, args![INT8: run, INT8: time(at)]).await? {
-        hand_over(work, &text(&row, 0)?, run, None, 0).await?;
+        let token = text(&row, 0)?;
+        hand_over(work, &token, run, Some(&About::Token(token.clone())), 0).await?;
     }
     Ok(())
 }

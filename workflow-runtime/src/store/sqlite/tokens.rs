@@ -218,14 +218,15 @@ fn texts(ops: &[u64]) -> String {
     format!("[{}]", texts.join(","))
 }
 
-/// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for it, which the run never reads.
+/// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for them, which only a
+/// retried run reads.
 pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
     let open: Vec<String> = connection
         .prepare_cached("SELECT token FROM tokens WHERE run = ?1 AND state = 'open'")?
         .query_map((run,), |row| row.get(0))?
         .collect::<Result<_>>()?;
     for token in open {
-        hand_over(connection, &token, run, None, 0)?;
+        hand_over(connection, &token, run, Some(&About::Token(token.as_str().into())), 0)?;
         connection.prepare_cached("UPDATE tokens SET state = 'finished' WHERE token = ?1")?.execute((token,))?;
     }
     Ok(())

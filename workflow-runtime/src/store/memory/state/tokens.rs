@@ -111,17 +111,18 @@ impl State {
         }
     }
 
-    /// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for it, which the run never reads.
+    /// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for them, which only a
+    /// retried run reads.
     pub(super) fn end_tokens(&mut self, run: RunKey) {
         let mut unread = Vec::new();
-        for token in self.tokens.values_mut() {
+        for (name, token) in &mut self.tokens {
             if (token.run, token.state) == (Some(run), TokenState::Open) {
                 token.state = TokenState::Finished;
-                unread.append(&mut token.held);
+                unread.extend(token.held.drain(..).map(|held| (name.clone(), held.message)));
             }
         }
-        for held in unread {
-            self.edit(run, |run, messages| run.receive(messages, &held.message, None));
+        for (token, message) in unread {
+            self.edit(run, |run, messages| run.receive(messages, &message, Some(About::Token(token))));
         }
     }
 
