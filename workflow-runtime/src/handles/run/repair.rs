@@ -14,8 +14,13 @@ impl<T, E> Run<T, E> {
     /// with all their attempts and with the [idempotency keys](crate::StepInfo::idempotency_key) that they had.
     /// If the workflow itself returned the error, it receives the last event once more, so that a corrected build
     /// can handle it. Results that rollbacks have undone are not reused: if there were rollbacks, everything from
-    /// the first undone result on is executed again, with new keys, and a hook that received a payload after that
-    /// result waits for another payload. A run that was cancelled before its first turn starts from its arguments. Its state and attributes keep their values until they are set again.
+    /// the first undone result on is executed again, with new keys. A run that was cancelled before its first turn
+    /// starts from its arguments. Its state and attributes keep their values until they are set again.
+    ///
+    /// **Payloads** that the run had received after the first undone result are delivered again, in their order, and so
+    /// are those that it had not received when it ended: to their hook, or, if it is opened again, to the next hook with
+    /// its token. A hook with a random token has another token when it is opened again. A suspension that is asked
+    /// again waits for another answer, and the hooks of a child that is started again wait for other payloads.
     ///
     /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
     /// had ended: each under its id and from its own last good point, and likewise their children. The result of
