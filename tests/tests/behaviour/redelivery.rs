@@ -29,12 +29,9 @@ async fn ships(#[resource] lab: &Lab) -> Result<()> {
     }
 }
 
-/// Where a workflow opens its hook.
-type BeforeTheCharge = bool;
-
-/// Takes payloads from one hook, and one more after the step that fails.
+/// Takes payloads from one hook, and one more after the step that fails. The hook is opened before the charge or after it.
 #[workflow]
-async fn takes_from_one_hook(before: BeforeTheCharge, count: usize) -> Result<Vec<u32>> {
+async fn takes_from_one_hook(before: bool, count: usize) -> Result<Vec<u32>> {
     let early = before.then(|| hook::<u32>().token("t").open());
     charges().rollback(refunds).await?;
     let mut mail = early.unwrap_or_else(|| hook::<u32>().token("t").open());
@@ -49,7 +46,7 @@ async fn takes_from_one_hook(before: BeforeTheCharge, count: usize) -> Result<Ve
 
 /// The same with a hook for each payload.
 #[workflow]
-async fn takes_from_many_hooks(before: BeforeTheCharge, count: usize) -> Result<Vec<u32>> {
+async fn takes_from_many_hooks(before: bool, count: usize) -> Result<Vec<u32>> {
     let mut early = before.then(|| hook::<u32>().token("t").open());
     charges().rollback(refunds).await?;
     let mut taken = Vec::new();
@@ -173,14 +170,14 @@ async fn takes_late() -> Result<Vec<u32>> {
 async fn waits_for_a_drawn_token() -> Result<u32> {
     charges().rollback(refunds).await?;
     let mail = hook::<u32>().open();
-    tells(mail.token().to_owned()).await?;
+    publishes(mail.token().to_owned()).await?;
     let payload = mail.await?;
     ships().await?;
     Ok(payload)
 }
 
 #[step]
-async fn tells(#[resource] lab: &Lab, token: String) -> Result<()> {
+async fn publishes(#[resource] lab: &Lab, token: String) -> Result<()> {
     lab.note(&format!("token {token}"));
     Ok(())
 }

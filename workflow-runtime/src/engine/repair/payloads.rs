@@ -1,13 +1,13 @@
 //! The payloads that a run receives again when it is retried.
 //!
-//! A retry may cut the journal before a payload was received, and a run may end while its inbox holds payloads. Their senders
-//! know them as accepted, so the next generation receives them, in their order:
+//! A retry may cut the journal before a payload was received, and a run may end while its inbox holds payloads. The engine has
+//! accepted them, so the next generation receives them, in their order:
 //!
 //! - A hook of the kept part receives its payloads again.
-//! - A payload of a hook that was opened behind the cut is for the next hook with its token: a placeholder stands in the journal
-//!   for the operation, as for hooks of the generation before a `continue_as_new`. Such a hook with a random token has another
-//!   token when it is opened again, so its payloads are not for it. The same placeholders stand for hooks that the run had not
-//!   opened when it ended, and for whose tokens it accepted payloads.
+//! - A payload of a hook that was opened behind the cut is for the next hook with its token: the journal has a placeholder in
+//!   place of the operation, as for hooks of the generation before a `continue_as_new`. Such a hook with a random token has another
+//!   token when it is opened again, so its payloads are not for it. A hook that the run had not opened when it ended,
+//!   and for whose token the store had accepted payloads, is treated alike.
 //! - A suspension of the kept part receives its answer again. One behind the cut is asked anew: an answer belongs to one question.
 
 use std::collections::{BTreeMap, BTreeSet};
