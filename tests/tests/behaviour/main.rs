@@ -81,6 +81,7 @@ mod streams_of_steps;
 mod stuck;
 mod surplus;
 mod suspend;
+mod suspension_ids;
 mod time;
 mod tokens;
 mod transactions;

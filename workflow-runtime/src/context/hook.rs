@@ -143,8 +143,18 @@ where
         let (once, received) = (self.once, VecDeque::new());
         let (type_name, check) = registry::payload_type::<T>();
         let (token_of, address) = (token.clone(), address(&token));
-        let request =
-            HookRequest { token: token_of, address, drawn, metadata, type_name, check, once, received, yielded: false };
+        let request = HookRequest {
+            token: token_of,
+            address,
+            drawn,
+            metadata,
+            type_name,
+            check,
+            once,
+            received,
+            yielded: false,
+            since: None,
+        };
         match Operation::open(site, request) {
             Some(operation) => Hook { token, state: State::Open(operation), refused: false, payload: PhantomData },
             None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),

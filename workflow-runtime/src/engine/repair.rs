@@ -3,6 +3,7 @@
 mod payloads;
 mod point;
 mod rewrite;
+mod suspended;
 mod tree;
 
 use std::collections::BTreeMap;

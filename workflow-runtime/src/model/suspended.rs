@@ -7,7 +7,8 @@ use serde::Serialize;
 #[non_exhaustive]
 pub struct Suspended {
     /// Identifies this suspension among all past and future ones of its run: generation, operation and a number, joined by
-    /// dots. [`Resume::of`](crate::Resume::of) takes this id.
+    /// dots. [`Run::retry`](crate::Run::retry) does not change the id of a suspension that the run still waits for.
+    /// [`Resume::of`](crate::Resume::of) takes this id.
     pub id: String,
     /// The label of the suspension; a later suspension of the run may have the same label.
     pub label: String,

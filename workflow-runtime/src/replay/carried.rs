@@ -105,6 +105,9 @@ pub(crate) struct Reopening {
     /// The suspended operations for which the inbox holds answers: their tokens are not opened again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answered: Vec<u64>,
+    /// The suspensions that still wait and keep their ids: the operation of each, and the generation in its id.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub suspended: Box<[(u64, u64)]>,
 }
 
 impl Reopening {

@@ -63,6 +63,8 @@ pub(crate) struct Suspensions {
     pub last_payload: Option<Payload>,
     /// The number of attempts that ended in a suspension: they do not count for the policy.
     pub attempts: u32,
+    /// The generation in which it was suspended, if that is not the run's: a retry does not change the id.
+    pub since: Option<u64>,
 }
 
 /// A suspension of a step.
@@ -139,8 +141,10 @@ impl StepRequest {
     /// The token that the step waits for, if it is suspended.
     pub fn opening(&self, op: u64, own: &Identity) -> Option<Opening> {
         let Suspension { label, payload, type_name } = self.suspension()?;
-        let place = self.origin.as_ref().map_or((own.generation, op), |origin| origin.place);
-        let number = self.suspensions.as_ref().map_or(0, |suspensions| suspensions.attempts);
+        let suspensions = self.suspensions.as_ref();
+        let since = suspensions.and_then(|suspensions| suspensions.since).unwrap_or(own.generation);
+        let place = self.origin.as_ref().map_or((since, op), |origin| origin.place);
+        let number = suspensions.map_or(0, |suspensions| suspensions.attempts);
         let run = self.run(&own.run);
         Some(Opening {
             op,
@@ -246,6 +250,8 @@ pub(crate) struct HookRequest {
     pub received: VecDeque<Received>,
     /// Whether it has yielded a payload.
     pub yielded: bool,
+    /// As a suspension: the generation in which it was opened, if that is not the run's: a retry does not change the id.
+    pub since: Option<u64>,
 }
 
 impl HookRequest {
@@ -255,13 +261,14 @@ impl HookRequest {
     }
 
     pub fn opening(&self, op: u64, own: &Identity) -> Opening {
+        let place = (self.since.unwrap_or(own.generation), op);
         Opening {
             op,
             token: self.address.clone(),
             metadata: self.metadata.clone(),
             type_name: self.type_name.into(),
             once: self.once,
-            asked: self.once.then(|| Asking::new(&own.run, (own.generation, op), 1, None)),
+            asked: self.once.then(|| Asking::new(&own.run, place, 1, None)),
         }
     }
 }

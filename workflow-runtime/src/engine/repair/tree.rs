@@ -10,7 +10,7 @@ use super::super::parts::missing::not_found;
 use super::payloads::{self, Lost};
 use super::point::{LastGood, last_good_point};
 use super::rewrite::{Beginning, Changes, awaited_children};
-use super::{RETRY_AGAIN, not_retried};
+use super::{RETRY_AGAIN, not_retried, suspended};
 use crate::error::{Code, Error, Result};
 use crate::limits::{RETRY_LOOKS_MAX, RETRY_RUNS_MAX};
 use crate::model::Status;
@@ -77,8 +77,10 @@ impl Inner {
     /// The next generation of a run that has failed. Adds its children that have to continue as well to `found`.
     async fn next_generation(&self, row: &RunRow, found: &mut VecDeque<RunRow>) -> Result<NextGeneration> {
         let deliveries = self.deliveries(row.key, row.generation).await?;
+        let waiting = suspended::waiting(&deliveries, row);
         let LastGood { kept, cut, again, mut reopening, bases, renewed, called_again } =
             last_good_point(deliveries, row.generation);
+        reopening.suspended = suspended::kept(&waiting, &suspended::waiting(&kept, row));
         let again = match kept.is_empty() {
             true => self.start_of(row.key, again).await?,
             false => again,

@@ -268,6 +268,14 @@ impl Shared {
             state.rollbacks.forget_dropped_children();
             (again, state.disarm())
         });
+        for (op, slot) in &mut state.ops {
+            let since = reopening.suspended.iter().find(|(of, _)| of == op).map(|(_, since)| *since);
+            match &mut slot.kind {
+                Kind::Hook(hook) => hook.since = since,
+                Kind::Step(step) => step.suspensions.iter_mut().for_each(|suspensions| suspensions.since = since),
+                _ => {}
+            }
+        }
         if state.expected.is_some() {
             return disarmed;
         }

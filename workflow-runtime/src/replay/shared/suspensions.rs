@@ -24,6 +24,7 @@ impl Shared {
         let suspensions = step.suspensions.get_or_insert_default();
         suspensions.waits = Some(suspension);
         suspensions.attempts += 1;
+        suspensions.since = None;
         step.attempt += 1;
         step.not_before = 0;
         step.failing = None;

@@ -235,3 +235,24 @@ fn steps_of_queues_and_suspended_steps_are_requested_again() {
     assert_eq!(after.children[0].run, before.children[0].run);
     assert_eq!(after.children[0].request.input, before.children[0].request.input);
 }
+
+#[test]
+fn suspensions_have_the_generation_of_the_reopening_in_their_ids() {
+    let body: Body = |_| {
+        run(async {
+            let mut hook = open_as(HookRequest { once: true, ..hook_request("suspended/run-1/ok") });
+            let (approved, own) = join(step("approve", 8), hook.next()).await;
+            Ok(json((approved?, own)))
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(suspended(1, "boss", "please"));
+    let ids = |suspended: &[(u64, u64)]| {
+        let reopening = Reopening { suspended: suspended.into(), ..retry() };
+        let run = driven.replayed_as(body, next(), reopened(&driven, reopening)).unwrap();
+        [0, 1]
+            .map(|op| run.shared().opening_once(op).and_then(|opening| opening.asked).map(|asked| asked.id.to_string()))
+    };
+    assert_eq!(ids(&[(0, 0), (1, 0)]), [Some("0.0.1".to_owned()), Some("0.1.1".to_owned())]);
+    assert_eq!(ids(&[(1, 0)]), [Some("1.0.1".to_owned()), Some("0.1.1".to_owned())]);
+}

@@ -228,6 +228,7 @@ pub(super) fn hook_request(token: &str) -> HookRequest {
         once: false,
         received: VecDeque::new(),
         yielded: false,
+        since: None,
     }
 }
 
