@@ -11,6 +11,12 @@ async fn charges(#[resource] lab: &Lab, what: String) -> Result<usize> {
     Ok(lab.note("charges"))
 }
 
+#[step(queue = "forks")]
+async fn charges_elsewhere(#[resource] lab: &Lab, what: String) -> Result<usize> {
+    lab.note(&format!("charge {what}"));
+    Ok(lab.note("charges"))
+}
+
 #[step]
 async fn refunds(#[resource] lab: &Lab, charge: usize) -> Result<()> {
     lab.note(&format!("refund {charge}"));
@@ -34,6 +40,16 @@ async fn charge_only(what: String) -> Result<usize> {
 async fn order(what: String) -> Result<String> {
     let before = plus(1).await?;
     let charge = charges(what.clone()).rollback(refunds).await?;
+    let between = plus(2).await?;
+    let shipped = ships(what).await?;
+    Ok(format!("{before} {charge} {between} {shipped}"))
+}
+
+/// As `order`, with a charge that workers of a queue execute.
+#[workflow]
+async fn order_elsewhere(what: String) -> Result<String> {
+    let before = plus(1).await?;
+    let charge = charges_elsewhere(what.clone()).rollback(refunds).await?;
     let between = plus(2).await?;
     let shipped = ships(what).await?;
     Ok(format!("{before} {charge} {between} {shipped}"))
@@ -247,6 +263,34 @@ on_each_store! {
         let fork = run.fork(charge).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), "2 2 3 shipped x");
         assert_eq!((lab.count("charge x"), lab.count("refund 1"), lab.count("refund 2")), (2, 0, 0));
+    }
+
+    async fn a_step_of_a_queue_is_undone_by_the_run_that_has_called_it_and_by_no_fork(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let undone = engine.start(order_elsewhere, "x".into()).await.unwrap();
+        assert!(soon(&undone).await.is_err());
+        assert_eq!(refunds_in(&lab), ["refund 1"]);
+        let [_, charge, between, ..] = calls(&undone).await[..] else { panic!("four steps and a rollback") };
+        let error = undone.fork(between).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
+        assert!(error.to_string().contains("::charges_elsewhere`"), "{error:?}");
+        // Forks at the charge charge for themselves, and undo their own charges only.
+        let fork = undone.fork(charge).await.unwrap();
+        assert!(soon(&fork).await.is_err());
+        assert_eq!(refunds_in(&lab), ["refund 1", "refund 2"]);
+        mend(&lab, "x");
+        let fork = undone.fork(charge).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), "2 3 3 shipped x");
+        // Forks behind the charge have inherited it from a run that keeps it.
+        let ship = *calls(&fork).await.last().unwrap();
+        let broken = fork.fork(ship).input(&("broken",)).await.unwrap();
+        assert!(soon(&broken).await.is_err());
+        mend(&lab, "broken");
+        broken.retry().await.unwrap();
+        assert_eq!(soon(&broken).await.unwrap(), "2 3 3 shipped broken");
+        assert_eq!((lab.count("charges"), refunds_in(&lab).len()), (3, 2));
+        assert_eq!(fork.fork(ship).undo_inherited().await.map(drop).unwrap_err().code(), Code::NotRepairable);
     }
 
     async fn a_failed_fork_undoes_the_steps_that_it_has_executed(place: Place) {
