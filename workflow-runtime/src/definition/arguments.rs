@@ -7,16 +7,25 @@ use serde_json::Value;
 use crate::codec::{self, Payload};
 use crate::error::Error;
 
-/// The bounds of arguments and results: `Serialize + DeserializeOwned + Send + 'static`, as one trait so that a type that
-/// lacks several of these causes one error.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
-    label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own; for a type of another crate look for its \
-            feature `serde`, or convert it into a type of your own",
-    note = "a client or a pool is no argument of a step but a resource: `#[resource] client: &Client`"
-)]
-pub trait Stored: Serialize + DeserializeOwned + Send + 'static {}
+/// Defines a trait of types that can be stored, with the compile error for other types.
+macro_rules! storable {
+    ($trait:item) => {
+        #[diagnostic::on_unimplemented(
+            message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
+            label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",
+            note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own; for a type of another crate \
+                    look for its feature `serde`, or convert it into a type of your own",
+            note = "a client or a pool is no argument of a step but a resource: `#[resource] client: &Client`"
+        )]
+        $trait
+    };
+}
+
+storable! {
+    /// The bounds of arguments and results: `Serialize + DeserializeOwned + Send + 'static`, as one trait so that a type that
+    /// lacks several of these causes one error.
+    pub trait Stored: Serialize + DeserializeOwned + Send + 'static {}
+}
 
 // Otherwise the compiler would report each bound separately.
 #[diagnostic::do_not_recommend]
@@ -28,30 +37,25 @@ pub enum Tuple {}
 /// The argument of a workflow that has one.
 pub enum One {}
 
-/// Arguments that can be stored, because each of them can.
-///
-/// This has methods in place of serde's traits as bounds: for an argument that cannot be stored, the compiler then reports one
-/// error that names its type. With bounds it would report each of them, and for the tuple.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
-    label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own; for a type of another crate look for its \
-            feature `serde`, or convert it into a type of your own",
-    note = "a client or a pool is no argument of a step but a resource: `#[resource] client: &Client`"
-)]
-pub trait Arguments<Form>: Sized + 'static {
-    /// Encodes them.
-    fn encode(&self, what: &str) -> Result<Payload, Error>;
+storable! {
+    /// Arguments that can be stored, because each of them can.
+    ///
+    /// This has methods in place of serde's traits as bounds: for an argument that cannot be stored, the compiler then reports one
+    /// error that names its type. With bounds it would report each of them, and for the tuple.
+    pub trait Arguments<Form>: Sized + 'static {
+        /// Encodes them.
+        fn encode(&self, what: &str) -> Result<Payload, Error>;
 
-    /// Decodes them.
-    fn decode(what: &str, payload: &Payload) -> Result<Self, Error>;
+        /// Decodes them.
+        fn decode(what: &str, payload: &Payload) -> Result<Self, Error>;
 
-    /// Converts JSON to them.
-    fn accept(json: Value) -> Result<Self, serde_path_to_error::Error<serde_json::Error>>;
+        /// Converts JSON to them.
+        fn accept(json: Value) -> Result<Self, serde_path_to_error::Error<serde_json::Error>>;
 
-    /// Decodes them and encodes them again. `None` if they do not decode.
-    fn recode(payload: &Payload) -> Option<Payload> {
-        Self::decode("a value", payload).ok()?.encode("a value").ok()
+        /// Decodes them and encodes them again. `None` if they do not decode.
+        fn recode(payload: &Payload) -> Option<Payload> {
+            Self::decode("a value", payload).ok()?.encode("a value").ok()
+        }
     }
 }
 
