@@ -1,4 +1,4 @@
-//! Counts the Rust heap while a [`Count`] exists.
+//! Counts the Rust heap while a [`Count`] exists. The program `heap` of the tests uses this file, too.
 //!
 //! A counter that all threads share costs more than the allocation itself, and would distort the times. So it is off
 //! while times are measured.
@@ -66,13 +66,13 @@ impl Count {
 
     /// The bytes that were allocated since the beginning and are alive, minus those that were freed since and allocated
     /// before.
-    pub fn live(&self) -> usize {
-        LIVE.load(Relaxed).max(0).cast_unsigned()
+    pub fn live(&self) -> isize {
+        LIVE.load(Relaxed)
     }
 
     /// The maximum of [`live`](Count::live).
-    pub fn peak(&self) -> usize {
-        PEAK.load(Relaxed).max(0).cast_unsigned()
+    pub fn peak(&self) -> isize {
+        PEAK.load(Relaxed)
     }
 }
 

@@ -59,7 +59,7 @@ fn put_to_sleep(ours: &Ours, runs: u32, heap: &Count) -> Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The turns are recorded, but their drivers may still be running.
-    let mut bytes = usize::MAX;
+    let mut bytes = isize::MAX;
     while bytes != heap.live() {
         bytes = heap.live();
         std::thread::sleep(Duration::from_millis(100));
