@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::future::join_all;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
-use workflow_runtime::{Builder, Engine, Error, Result, RunInfo, Status, hook, workflow};
+use workflow_runtime::{Builder, Engine, Error, Result, RunInfo, Status, hook, step, workflow};
 
 use crate::support::spans::{open, spans};
 use crate::support::{Lab, ManualClock, Place, soon};
@@ -24,6 +24,20 @@ async fn ends(how: u32) -> Result<()> {
 async fn panics_when_asked() -> Result<()> {
     hook::<()>().token("panic").await?;
     panic!("on purpose")
+}
+
+/// Fails until the test has noted `mended`.
+#[step(queue = "callbacks", retries = 0)]
+async fn breaks(#[resource] lab: &Lab) -> Result<()> {
+    if lab.count("mended") == 0 { Err(Error::new("it is broken")) } else { Ok(()) }
+}
+
+#[workflow]
+async fn continues(left: u32) -> Result<()> {
+    match left {
+        0 => breaks().await,
+        left => continues(left - 1).continue_as_new().await,
+    }
 }
 
 fn noted(lab: &Lab) -> impl Fn(RunInfo) -> std::future::Ready<Result<()>> + Send + Sync + 'static {
@@ -52,6 +66,38 @@ on_each_store! {
         for told in ["a completed", "b failed", "c cancelled", "d stuck"] {
             lab.executed(told, 1).await;
         }
+    }
+
+    async fn each_end_of_a_run_that_is_retried_forked_or_continued_calls_its_callback_once(place: Place) {
+        let lab = Lab::new();
+        let noting = lab.clone();
+        let waits = move |run: RunInfo| {
+            let lab = noting.clone();
+            async move {
+                lab.pass_gate("callback").await;
+                lab.note(&format!("{} {}", run.id, run.status));
+                Ok(())
+            }
+        };
+        let builder = with_all_callbacks(place.builder(&lab), &lab).queue("callbacks", 1);
+        let engine = builder.on_failed(waits).open().await.unwrap();
+        let run = engine.start(continues, 2).id("a").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().to_string(), "it is broken");
+        soon(lab.executed("a failed", 1)).await;
+        // The second callback for the failure has not returned yet.
+        lab.note("mended");
+        run.retry().await.unwrap();
+        soon(&run).await.unwrap();
+        soon(lab.executed("a completed", 1)).await;
+        let fork = run.fork(0).id("fork").await.unwrap();
+        soon(&fork).await.unwrap();
+        soon(lab.executed("fork completed", 1)).await;
+        lab.open_gate("callback");
+        soon(lab.executed("a failed", 2)).await;
+        engine.shutdown().await.unwrap();
+        no_notices_are_left(&place).await;
+        // Neither the generations nor the runs of the step have callbacks.
+        assert_eq!(lab.notes(), ["a failed", "mended", "a completed", "fork completed", "a failed"]);
     }
 
     async fn a_failed_callback_is_called_again_also_after_a_crash(place: Place) {
