@@ -68,6 +68,17 @@ fn blocks_and_waits(#[resource] lab: &Lab, way: String) -> Result<String> {
     Handle::current().block_on(wait(way))
 }
 
+#[step(retries = 0, queue = "lending")]
+async fn waits_in_a_queue(#[resource] lab: &Lab, way: String) -> Result<String> {
+    lab.note(&format!("waits {way}"));
+    wait(way).await
+}
+
+#[workflow]
+async fn asks_in_a_queue(way: String) -> Result<String> {
+    waits_in_a_queue(way).await
+}
+
 #[workflow]
 async fn asks(way: String, blocking: bool) -> Result<String> {
     if blocking { blocks_and_waits(way).await } else { waits(way).await }
@@ -110,6 +121,27 @@ on_each_store! {
     async fn a_blocking_step_that_waits_for_a_run_lends_its_permit(place: Place) {
         for way in ["await", "outcome", "events", "stream", "cancel", "all"] {
             waits_in(place.clone(), way, true).await;
+        }
+    }
+
+    async fn a_step_of_a_queue_that_waits_for_a_run_keeps_its_place(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).concurrency(1).queue("lending", 1).open().await.unwrap();
+        for way in ["await", "outcome"] {
+            engine.start(works, way.to_owned()).id(format!("of {way}")).await.unwrap();
+        }
+        let first = engine.start(asks_in_a_queue, "await".to_owned()).await.unwrap();
+        soon(lab.executed("waits await", 1)).await;
+        let second = engine.start(asks_in_a_queue, "outcome".to_owned()).await.unwrap();
+        // The engine claims this run later than the second step, and the step of this run needs the only permit.
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run = client.start(works, "claimed".to_owned()).opens("go claimed").await.unwrap();
+        client.resume_hook("go claimed", &()).await.unwrap();
+        soon(run).await.unwrap();
+        assert_eq!(lab.count("waits outcome"), 0);
+        for (way, run) in [("await", first), ("outcome", second)] {
+            engine.resume_hook(format!("go {way}"), &()).await.unwrap();
+            assert_eq!(soon(run).await.unwrap(), way);
         }
     }
 }

@@ -156,8 +156,8 @@ impl Builder {
     /// Serves a queue: this engine executes its steps, `#[step(queue = "gpu")]`, even if another process has the calling
     /// run; at most `concurrency` at a time, at least 1. A step that is suspended, or waits for its next attempt, frees its
     /// slot. When it is resumed, or its next attempt is due, it queues again, behind steps that were due before. A blocking
-    /// step that was given up keeps its slot until its function returns. An engine without this call executes no step of a
-    /// queue. Can be called more than once.
+    /// step that was given up keeps its slot until its function returns. A step that waits for another run keeps its slot, too.
+    /// An engine without this call executes no step of a queue. Can be called more than once.
     pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
         self.queues.insert(name.into(), concurrency.clamp(1, Semaphore::MAX_PERMITS));
         self
