@@ -20,4 +20,4 @@ pub use self::again::*;
 pub use self::more::*;
 pub use self::workflows::*;
 pub use self::world::{OPENED, WRITTEN, World};
-pub use self::write::{POSTGRES, SCHEMA, SQLITE, write};
+pub use self::write::{COUNTED, COUNTED_HOUR, POSTGRES, SCHEMA, SQLITE, write};

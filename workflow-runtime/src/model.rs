@@ -1,6 +1,7 @@
 //! Plain data types of the engine's parameters and results.
 
 mod deployment;
+mod figure;
 mod health;
 mod hook_info;
 mod if_exists;
@@ -19,6 +20,7 @@ mod waiting;
 mod worker_info;
 
 pub use self::deployment::Deployment;
+pub use self::figure::Figure;
 pub use self::health::Health;
 pub use self::hook_info::HookInfo;
 pub use self::if_exists::IfExists;

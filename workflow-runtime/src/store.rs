@@ -38,12 +38,12 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Budget, Ended, Expired};
 pub use self::requests::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Release,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, RecordCounts, Release,
     RemoveGenerations, Reopen, Replace, ReturnNotice, SendMessage, Unstick, UnstickRun,
 };
 pub use self::rows::{
-    About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
-    OpenTokens, RowError, RunRow, TokenLabel, TokenRow, TokenState,
+    About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, HourCount, InboxRow, JournalRow,
+    Notice, OpenTokens, RowError, RunRow, TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
 pub use self::workers::{Claimable, Deploy, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
@@ -53,7 +53,7 @@ pub use self::writes::{
 };
 use crate::environment::Environment;
 use crate::error::Error;
-pub use crate::model::Status;
+pub use crate::model::{Figure, Status};
 
 /// `wake_at` of a run that only an inbox message can wake. (Terminal, stuck and not yet begun runs have no `wake_at`.)
 pub const NEVER: u64 = i64::MAX as u64;
@@ -231,6 +231,9 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the runs that match a filter, by status, from one snapshot; statuses without runs are omitted. A status with more
     /// than `most` runs may be counted to `most` or further.
     fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<Counts, Error>>;
+
+    /// Lists the [recorded counts](RecordCounts) of this hour and later hours, the earliest hour first.
+    fn hour_counts(&self, from: u64) -> BoxFuture<'_, Result<Vec<HourCount>, Error>>;
 
     /// The latest ended run of this terminal status, after the `most` latest ones are skipped.
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>>;

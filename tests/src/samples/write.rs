@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::store::{Figure, PostgresStore, RecordCounts, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Client, Engine, Error, Result, Run, RunInfo, Status};
 
 use super::workflows::*;
@@ -18,6 +18,12 @@ pub const SQLITE: &str = "store.sqlite";
 pub const POSTGRES: &str = "store.sql";
 /// The name of the schema in that file: replace it before use.
 pub const SCHEMA: &str = "workflow_sample_schema";
+
+/// The hour of the counts in a sample.
+pub const COUNTED_HOUR: u64 = WRITTEN / 3_600_000 - 1;
+/// The counts of that hour.
+pub const COUNTED: [(Figure, u64); 4] =
+    [(Figure::Running, 3), (Figure::Failing, 2), (Figure::Waiting, 10_001), (Figure::Stuck, 0)];
 
 /// Writes a sample of both stores into a new directory. `database` is the URL, without parameters, of a PostgreSQL
 /// database that `pg_dump` can reach.
@@ -93,7 +99,15 @@ async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(is_shared: bool, open:
     let client = world.builder(open().await?).connect().await?;
     let store = if is_shared { Some(open().await?) } else { None };
     park_more::refuse(builder().await?, &client, store).await?;
-    for_nobody(&client).await
+    for_nobody(&client).await?;
+    record_counts(&*open().await?).await
+}
+
+/// Records what an engine would have counted an hour before the sample was written.
+async fn record_counts(store: &dyn Store) -> Result<()> {
+    let record = RecordCounts { hour: COUNTED_HOUR, counts: COUNTED.to_vec(), kept_from: 0 };
+    store.commit(&[record.into()]).await.map_err(|failed| failed.error)?;
+    Ok(())
 }
 
 /// A completion callback that fails, so that it has to be called again.

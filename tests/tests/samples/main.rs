@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use workflow_harness::{postgres, wait};
 use workflow_runtime::Error;
 use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
-use workflow_tests::samples::{OPENED, POSTGRES, SCHEMA, SQLITE, World};
+use workflow_tests::samples::{COUNTED, COUNTED_HOUR, OPENED, POSTGRES, SCHEMA, SQLITE, World};
 
 /// The folders of the samples, one for each format.
 fn samples() -> Vec<PathBuf> {
@@ -68,6 +68,10 @@ async fn assert_runs_continue(sample: &Path, copy: Copy, is_shared: bool) {
     }
     if number >= 4 {
         again::assert_unchanged(&client).await;
+        let counts = copy.store.hour_counts(0).await.expect("the counts are read");
+        let mut found: Vec<_> = counts.iter().map(|count| (count.hour, count.figure, count.runs)).collect();
+        found.sort();
+        assert_eq!(found, COUNTED.map(|(figure, runs)| (COUNTED_HOUR, figure, runs)));
     }
     parked::complete_all(&world, &copy.store, number).await;
 }

@@ -23,6 +23,7 @@ macro_rules! forward_reads {
             fn counts['a](
                 filter: &'a ::workflow_runtime::store::Filter, most: usize
             ) -> ::workflow_runtime::store::Counts;
+            fn hour_counts['a](from: u64) -> Vec<::workflow_runtime::store::HourCount>;
             fn ended_before['a](
                 status: ::workflow_runtime::store::Status, most: u64
             ) -> Option<::workflow_runtime::store::Ended>;

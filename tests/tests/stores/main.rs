@@ -6,6 +6,7 @@ extern crate workflow_harness;
 mod changes;
 mod claims;
 mod continuation;
+mod counts;
 mod creation;
 mod deliveries;
 mod deployments;
@@ -248,6 +249,11 @@ every {
         a_page_continues_after_the_last_one_when_runs_are_created_and_deleted,
         special_characters_in_a_filter_are_no_patterns,
         runs_created_in_one_millisecond_are_each_listed_once;
+    counts:
+        the_first_counts_of_an_hour_are_kept,
+        counts_are_read_from_an_hour_on,
+        a_record_of_counts_removes_those_of_earlier_hours,
+        a_record_of_counts_does_not_affect_its_group;
     removal:
         a_finished_run_is_deleted_with_all_its_rows,
         an_unfinished_run_is_not_deleted,

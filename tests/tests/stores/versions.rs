@@ -33,7 +33,7 @@ fn path(fx: &Fixture) -> PathBuf {
 }
 
 /// The schema version of this build.
-const BUILD: i32 = 3;
+const BUILD: i32 = 4;
 /// The schema version of a build that has the steps `ADDS` and `BREAKS`, too.
 const BROKEN: i32 = BUILD + 2;
 

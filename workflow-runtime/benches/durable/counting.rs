@@ -9,8 +9,8 @@ use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
     Answer, Attributes, ChunkPage, Claim, Claimable, Counts as StatusCounts, DeliveryRow, Deploy, DeploymentRow, Ended,
-    Failed, Filter, First, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration,
-    RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
+    Failed, Filter, First, HourCount, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position,
+    Registration, RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
 };
 
 /// Delegates to another store, and counts its writes.
@@ -162,6 +162,10 @@ impl<S: Store> Store for Counting<S> {
 
     fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<StatusCounts, Error>> {
         self.store.counts(filter, most)
+    }
+
+    fn hour_counts(&self, from: u64) -> BoxFuture<'_, Result<Vec<HourCount>, Error>> {
+        self.store.hour_counts(from)
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

@@ -1,8 +1,8 @@
 //! The answers of a store to its writes: one type for each kind of write.
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Release, RemoveGenerations,
-    Reopen, Replace, ReturnNotice, RunKey, RunRow, SendMessage, Turn, Unstick, UnstickRun, Write,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, RecordCounts, Release,
+    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, RunRow, SendMessage, Turn, Unstick, UnstickRun, Write,
 };
 
 /// A write whose answer has a type of its own.
@@ -190,6 +190,8 @@ pub enum Answer {
     Delete(DeleteAnswer),
     /// To a [`Write::Clean`].
     Clean(CleanAnswer),
+    /// To a [`Write::RecordCounts`].
+    RecordCounts,
     /// To a [`Write::RemoveGenerations`].
     RemoveGenerations(RemoveGenerationsAnswer),
     /// To a [`Write::Unstick`].
@@ -266,6 +268,7 @@ requests! {
 unconditional_requests! {
     ReturnNotice(ReturnNotice);
     Noticed(Noticed);
+    RecordCounts(RecordCounts);
     Unstick(Unstick);
 }
 

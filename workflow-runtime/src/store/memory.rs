@@ -20,8 +20,8 @@ use self::snapshots::Snapshots;
 use self::workers::Registered;
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
-    InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status,
-    Store, TokenRow, WorkerRow, Write,
+    HourCount, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow,
+    Status, Store, TokenRow, WorkerRow, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;
@@ -197,6 +197,10 @@ impl Store for MemoryStore {
 
     fn counts<'a>(&'a self, filter: &'a Filter, _most: usize) -> BoxFuture<'a, Result<Counts, Error>> {
         Box::pin(async move { Ok(self.shared.lock().counts(filter)) })
+    }
+
+    fn hour_counts(&self, from: u64) -> BoxFuture<'_, Result<Vec<HourCount>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().hour_counts(from)) })
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

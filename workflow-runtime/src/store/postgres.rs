@@ -11,6 +11,7 @@ mod clock;
 mod columns;
 mod commit;
 mod connection;
+mod counts;
 mod creates;
 mod db;
 mod deliveries;
@@ -59,7 +60,7 @@ pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
-    Follow, Followed, Following, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position,
+    Follow, Followed, Following, HourCount, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position,
     Registration, RunKey, RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::{Environment, System};
@@ -264,6 +265,10 @@ impl Store for PostgresStore {
 
     fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<Counts, Error>> {
         Box::pin(listing::counts(&self.shared.db, filter, most))
+    }
+
+    fn hour_counts(&self, from: u64) -> BoxFuture<'_, Result<Vec<HourCount>, Error>> {
+        Box::pin(counts::read(&self.shared.db, from))
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

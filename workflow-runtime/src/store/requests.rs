@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Execution, Expired, Fence, JournalRow, Message, NewChunk, NewRun, RunKey, Status};
+use super::{Budget, Execution, Expired, Fence, Figure, JournalRow, Message, NewChunk, NewRun, RunKey, Status};
 
 /// Puts a message into a run's inbox, increments `inbox_seq` and sets `wake_at` to 0, unless the run has no `wake_at`:
 /// [`Committed`](super::SendMessageAnswer::Committed), or [`Unknown`](super::SendMessageAnswer::Unknown) if there is no such run.
@@ -246,6 +246,18 @@ pub struct Clean {
     pub runs: usize,
     /// How many of the rows that they left, and of other rows.
     pub most: Budget,
+}
+
+/// Records how many runs there are, for charts of the last hours. A count that is recorded already for the same hour and
+/// figure stays. Also removes the counts of hours before `kept_from`.
+#[derive(Clone, Debug)]
+pub struct RecordCounts {
+    /// The hour, counted from 1970.
+    pub hour: u64,
+    /// The numbers of runs.
+    pub counts: Vec<(Figure, u64)>,
+    /// The first hour whose counts are kept.
+    pub kept_from: u64,
 }
 
 /// Removes the journals of a run's oldest generations: a [`RemoveGenerationsAnswer`](super::RemoveGenerationsAnswer). The

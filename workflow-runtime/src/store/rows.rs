@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::RunKey;
 
-use crate::model::Status;
+use crate::model::{Figure, Status};
 
 /// The right to write a run: its owner, and the epoch of the claim. A store refuses writes under any other pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,4 +258,15 @@ pub struct Notice {
     pub tries: u32,
     /// The current row of the run.
     pub run: RunRow,
+}
+
+/// A [recorded count](super::RecordCounts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HourCount {
+    /// The hour, counted from 1970.
+    pub hour: u64,
+    /// What is counted.
+    pub figure: Figure,
+    /// The number of runs.
+    pub runs: u64,
 }

@@ -24,6 +24,7 @@ impl Write {
             | Write::UnstickRun(_)
             | Write::Delete(_)
             | Write::Clean(_)
+            | Write::RecordCounts(_)
             | Write::RemoveGenerations(_)
             | Write::Unstick(_) => 0,
         }

@@ -9,6 +9,7 @@ mod access;
 mod batches;
 mod claims;
 mod columns;
+mod counts;
 mod creates;
 mod deliveries;
 mod effects;
@@ -49,8 +50,8 @@ use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
-    InboxRow, JournalRow, Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow,
-    Status, Store, TokenRow, WorkerRow, Write, assert_engine,
+    HourCount, InboxRow, JournalRow, Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration,
+    RunKey, RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::Environment;
 use crate::error::{Code, Error};
@@ -377,6 +378,10 @@ impl Store for SqliteStore {
     fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<Counts, Error>> {
         let filter = filter.clone();
         Box::pin(self.readers.read("runs", move |connection| listing::counts(connection, &filter, most)))
+    }
+
+    fn hour_counts(&self, from: u64) -> BoxFuture<'_, Result<Vec<HourCount>, Error>> {
+        Box::pin(self.readers.read("counts", move |connection| counts::read(connection, from)))
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Release,
-    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, SendMessage, Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed,
+    RecordCounts, Release, RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, SendMessage, Status, TokenLabel,
+    Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
 use crate::store::{Answer, RowError, RunRow};
@@ -44,6 +45,8 @@ pub enum Write {
     Delete(Delete),
     /// Removes a part of the rows that are no longer needed.
     Clean(Clean),
+    /// Records how many runs there are in this hour.
+    RecordCounts(RecordCounts),
     /// Removes the journals of old generations of a run.
     RemoveGenerations(RemoveGenerations),
     /// Makes runs due that are stuck because other builds have refused them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::parked::Parked;
 use super::run::{Messages, Name, Run};
 use super::workers::Workers;
-use crate::model::Status;
+use crate::model::{Figure, Status};
 use crate::store::{Execution, Message, RunKey, TokenLabel, TokenState};
 
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub struct State {
     pub deliveries: HashMap<Name, Delivered>,
     pub streams: Streams,
     pub workers: Workers,
+    /// How many runs there were, by the hour.
+    pub counts: BTreeMap<(u64, Figure), u64>,
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! How each write changes the data.
 
+mod counts;
 mod deliveries;
 mod effects;
 mod listing;
@@ -83,6 +84,10 @@ impl State {
             Write::Delete(Delete { run, deletion_message, .. }) => self.delete(*run, deletion_message).into(),
             Write::Clean(Clean { expired, now, messages_before, runs, .. }) => {
                 self.clean(expired, *now, *messages_before, *runs).into()
+            }
+            Write::RecordCounts(record) => {
+                self.record_counts(record);
+                Answer::RecordCounts
             }
             Write::RemoveGenerations(remove) => self.remove_generations(remove).into(),
             Write::Unstick(unstick) => {

@@ -17,7 +17,7 @@ use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Sent, Taken};
 use super::work::{Ours, Work};
-use super::{claims, creates, effects, messages, notices, removal, schema, streams, tokens};
+use super::{claims, counts, creates, effects, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
@@ -417,6 +417,10 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
         }
         Write::Clean(Clean { expired, now, messages_before, runs, most }) => {
             removal::clean(work, expired, *now, *messages_before, *runs, *most).await?.into()
+        }
+        Write::RecordCounts(record) => {
+            counts::record(work.session, record).await?;
+            Answer::RecordCounts
         }
         Write::RemoveGenerations(remove) => removal::remove_generations(work, remove).await?.into(),
         Write::ClaimNotices(claim) => notices::claim(work.session, work.ours, claim).await?.into(),

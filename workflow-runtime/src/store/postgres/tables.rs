@@ -324,6 +324,7 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[
     Migration { sql: TABLES, is_additive: false },
     Migration { sql: SERVES, is_additive: true },
     Migration { sql: REFUSALS, is_additive: true },
+    Migration { sql: COUNTS, is_additive: true },
 ]);
 
 /// As in SQLite.
@@ -339,6 +340,16 @@ DROP INDEX @runs_pinned;
 CREATE INDEX runs_pinned ON @runs (required_deployment, key) WHERE required_deployment IS NOT NULL AND completed_at IS NULL;
 ALTER TABLE @catalogues ADD COLUMN promoted boolean NOT NULL DEFAULT false;
 UPDATE @runs SET refused_by = 'a former version' WHERE status = 'stuck';
+";
+
+/// As in SQLite.
+const COUNTS: &str = "
+CREATE TABLE @counts (
+    hour   bigint NOT NULL,
+    figure text   NOT NULL,
+    runs   bigint NOT NULL,
+    PRIMARY KEY (hour, figure)
+);
 ";
 
 /// The table by which an application recognises its schema. It is created before the migrations.

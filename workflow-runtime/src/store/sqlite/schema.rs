@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[
     Migration { sql: TABLES, is_additive: false },
     Migration { sql: SERVES, is_additive: true },
     Migration { sql: REFUSALS, is_additive: true },
+    Migration { sql: COUNTS, is_additive: true },
 ]);
 
 /// `serves` has the workflows and queues that a worker executes: workers of one deployment may serve different queues.
@@ -35,6 +36,17 @@ DROP INDEX runs_pinned;
 CREATE INDEX runs_pinned ON runs (required_deployment) WHERE required_deployment IS NOT NULL AND completed_at IS NULL;
 ALTER TABLE catalogues ADD COLUMN promoted INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET refused_by = 'a former version' WHERE status = 'stuck';
+";
+
+/// `counts` has how many runs were running, failing, waiting and stuck at a time of an hour, counted from 1970. An engine that
+/// executes writes the rows of each hour once, and removes those of earlier days.
+pub(super) const COUNTS: &str = "
+CREATE TABLE counts (
+    hour   INTEGER NOT NULL,
+    figure TEXT    NOT NULL,
+    runs   INTEGER NOT NULL,
+    PRIMARY KEY (hour, figure)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Unsigned 64-bit numbers are stored as signed numbers with the same bits, 128-bit numbers as 16 bytes.

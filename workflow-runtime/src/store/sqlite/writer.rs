@@ -103,7 +103,7 @@ impl Writer {
 
     /// Not every commit is counted, since the row costs another page on the disk; writes of an idle engine never are.
     fn is_to_be_counted(&mut self, group: &[Write]) -> bool {
-        let is_idle = |write: &Write| matches!(write, Write::Claim(_) | Write::Clean(_));
+        let is_idle = |write: &Write| matches!(write, Write::Claim(_) | Write::Clean(_) | Write::RecordCounts(_));
         if group.iter().all(is_idle) {
             return false;
         }

@@ -9,7 +9,7 @@ use super::columns::{failing_since, time};
 use super::creates::{begin, insert_run, not_created};
 use super::heads::{Head, Heads};
 use super::messages::{self, receive};
-use super::{claims, deliveries, effects, notices, removal, streams, tokens};
+use super::{claims, counts, deliveries, effects, notices, removal, streams, tokens};
 use crate::store::{
     About, Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer,
     Effects, Expired, Fence, First, JournalRow, Message, NewRun, NextGeneration, Noticed, Release, ReleaseAnswer,
@@ -102,6 +102,10 @@ impl<'c> Group<'c> {
             Write::Delete(Delete { run, most, deletion_message }) => self.delete(*run, *most, deletion_message)?.into(),
             Write::Clean(Clean { expired, now, messages_before, runs, most }) => {
                 self.clean(expired, *now, *messages_before, *runs, *most)?.into()
+            }
+            Write::RecordCounts(record) => {
+                counts::record(self.connection, record)?;
+                Answer::RecordCounts
             }
             Write::RemoveGenerations(remove) => self.remove_generations(remove)?.into(),
             Write::ClaimNotices(claim) => notices::claim(self.connection, claim)?.into(),
