@@ -19,6 +19,7 @@ pub(crate) mod check;
 mod claims;
 mod client;
 mod commit;
+mod counts;
 mod create;
 mod create_later;
 mod cycle;
@@ -72,6 +73,8 @@ use std::ops::Deref;
 pub(crate) use self::ambient::{ambient, given_or_ambient};
 pub use self::builder::Builder;
 pub use self::client::Client;
+#[cfg(feature = "web")]
+pub(crate) use self::counts::hour;
 pub(crate) use self::history::Next;
 pub(crate) use self::messages::HookPayload;
 pub(crate) use self::new_run::Asked;

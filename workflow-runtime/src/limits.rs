@@ -26,8 +26,7 @@ pub(crate) const NOTICE_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// How long a page of runs is searched for a text in their ids, in milliseconds, and how many runs are read at once.
 pub(crate) const SEARCH_MS: u64 = 60;
 pub(crate) const SEARCH_RUNS: usize = 200;
-/// The page and the command line count the runs of a status up to this number.
-#[cfg(any(feature = "cli", feature = "web"))]
+/// The page, the command line and the hourly counts count the runs of a status up to this number.
 pub(crate) const COUNTED_RUNS_MAX: usize = 10_000;
 /// Runs of a page: the default and the maximum.
 pub(crate) const PAGE_RUNS: usize = 100;
@@ -38,6 +37,8 @@ pub(crate) const STRANDED_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const STRANDED_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an engine looks for expired data, approximately.
 pub(crate) const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the counts of an hour are kept, in hours.
+pub(crate) const COUNTS_KEPT_HOURS: u64 = 8 * 24;
 /// Runs that one transaction of the cleaning handles.
 pub(crate) const CLEANING_RUNS: usize = 100;
 /// The pause between two such transactions, in which other writes use the store.

@@ -20,6 +20,7 @@ mod children;
 mod clocks;
 mod concurrency;
 mod continuation;
+mod counts;
 mod created;
 mod crossings;
 mod deliveries;

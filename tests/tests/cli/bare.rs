@@ -43,6 +43,7 @@ case!(
         let row = store.run("stuck-1").await.unwrap().unwrap();
         assert_eq!(row.status, Status::Stuck);
         assert_eq!(store.run("waits").await.unwrap().unwrap().status, Status::Pending);
+        assert_eq!(store.hour_counts(0).await.unwrap(), [], "the command line records no counts");
         let right = store.acquire(1).await.unwrap();
         assert!(right.is_some(), "the lock is free while the command line is open");
         drop((right, store));

@@ -110,7 +110,7 @@ impl Inner {
     }
 
     /// If commits do not wait for one another, a write of the cleaning must not share a group with writes of runs.
-    async fn commit_apart<R: Request>(&self, request: R) -> Result<R::Answer> {
+    pub(super) async fn commit_apart<R: Request>(&self, request: R) -> Result<R::Answer> {
         if self.store.blocks() {
             return self.batcher.send(request).await.map_err(|failed| failed.error);
         }
@@ -196,6 +196,16 @@ impl Inner {
         Ok(found)
     }
 
+    /// Records the counts of the hour and cleans. What fails is tried again with the next cleaning.
+    async fn maintain(&self, recorded: &mut Option<u64>) {
+        if let Err(error) = self.record_counts(recorded).await {
+            tracing::warn!(?error, "the runs of this hour could not be counted; trying again later");
+        }
+        if let Err(error) = self.clean().await {
+            tracing::warn!(?error, "what is not kept any longer could not be removed; trying again later");
+        }
+    }
+
     /// A random interval, so that several workers do not clean at the same moment each time.
     fn until_next_cleaning(&self) -> Duration {
         let share = (self.random.number() % 1_000) as u32;
@@ -204,9 +214,10 @@ impl Inner {
     }
 }
 
-/// Removes data whose retention has passed, while the engine is open.
+/// Removes data whose retention has passed and records the counts of each hour, while the engine is open.
 pub(super) async fn run(engine: Arc<Inner>) {
     let mut at_once = !engine.settings.retention.is_empty();
+    let mut recorded = None;
     loop {
         if !at_once {
             tokio::select! {
@@ -223,11 +234,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
         tokio::select! {
             biased;
             () = engine.draining.cancelled() => return,
-            cleaned = engine.clean() => {
-                if let Err(error) = cleaned {
-                    tracing::warn!(?error, "what is not kept any longer could not be removed; trying again later");
-                }
-            }
+            () = engine.maintain(&mut recorded) => {}
         }
     }
 }
