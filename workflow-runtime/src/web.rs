@@ -27,6 +27,7 @@ mod error;
 mod form;
 #[cfg(feature = "cli")]
 pub(crate) mod gate;
+mod hours;
 mod icons;
 mod keys;
 mod layout;

@@ -4,6 +4,7 @@
 extern crate workflow_harness;
 
 mod foreign;
+mod hours;
 mod live;
 mod nested;
 mod pages;

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::document::Tab;
 use super::error::WebError;
+use super::hours::{self, Ends, Figures};
 use super::icons::Icon;
 use super::layout;
 use super::query::{Query, link};
@@ -15,35 +16,35 @@ use super::survey::{Row, Survey};
 use super::text::{counted, cut_id, number};
 use super::visit::Visit;
 use super::{sentence, time};
-use crate::model::{RunInfo, Status, Waiting, WorkerInfo};
+use crate::model::{Figure, RunInfo, Status, Waiting, WorkerInfo};
 use crate::steering::fits;
 use crate::steering::text::{safe, shortened};
 
 const KEYS: [(&str, &str); 4] = [("g o", "overview"), ("g r", "runs"), ("g p", "people"), ("/", "find a run")];
 const ROWS: usize = 8;
-const HOURS: usize = 24;
-/// The newest runs that have ended, for the bars.
-const ENDED_MAX: usize = 2_000;
 const ERROR_CHARACTERS: usize = 200;
 
 pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     let survey = async { Ok::<_, WebError>(visit.survey().await?) };
     let workers = async { Ok(visit.client.workers().await?) };
-    let (survey, workers, ended) = tokio::try_join!(survey, workers, ended(visit))?;
-    let failing = survey.failing_count();
+    let (survey, workers, ended, recorded) =
+        tokio::try_join!(survey, workers, hours::ended(visit), hours::recorded(visit))?;
+    let figures = Figures::of(&recorded, &survey);
+    let ends = Ends::of(visit, &ended);
+    let failing = survey.figure(Figure::Failing);
     let people = survey.people();
-    let stuck = survey.count(Status::Stuck);
+    let stuck = survey.figure(Figure::Stuck);
     let body = html! {
         div.head {
             h1 data-live="title" aria-live="polite" { (title(failing, stuck, people, &survey, &workers)) }
             span.push.dim.sm { "last 24 hours" }
         }
-        (stats(visit, &survey, &ended, failing, people))
+        (stats(visit, &survey, &ended, &ends, &figures))
         div.cols {
             div {
                 (failing_now(visit, &survey, failing))
                 (stuck_now(visit, &survey, stuck).await?)
-                (by_hour(visit, &ended))
+                (ends.bars())
             }
             div { (waiting(visit, &survey)) (live_workers(visit, &survey, &workers)) }
         }
@@ -84,84 +85,74 @@ fn title(failing: u64, stuck: u64, people: u64, survey: &Survey, workers: &[Work
     sentence::capital(&text)
 }
 
-/// The newest runs that have ended in the last 24 hours.
-async fn ended(visit: &Visit) -> Result<Vec<RunInfo>, WebError> {
-    let since = visit.now - Duration::from_secs(HOURS as u64 * 3_600);
-    let (mut ended, mut after) = (Vec::new(), None);
-    loop {
-        let query = [Status::Completed, Status::Failed, Status::Cancelled].into_iter();
-        let query = query.fold(visit.client.runs(), |runs, status| runs.status(status)).limit(500);
-        let page = match after {
-            Some(after) => query.after(after).await?,
-            None => query.await?,
-        };
-        // They are ordered by their creation: one that was created earlier may have ended later.
-        let looked = page.runs.len();
-        ended.extend(page.runs.into_iter().filter(|info| info.completed_at.is_some_and(|at| at >= since)));
-        after = page.next;
-        if after.is_none() || ended.len() >= ENDED_MAX || looked == 0 {
-            return Ok(ended);
-        }
-        if ended.len() < looked / 2 {
-            return Ok(ended);
-        }
-    }
+/// A figure of the overview.
+struct Tile {
+    icon: Icon,
+    word: &'static str,
+    view: View,
+    count: String,
+    below: Markup,
+    /// Its last 24 hours.
+    line: Markup,
 }
 
-fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], failing: u64, people: u64) -> Markup {
+fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], ends: &Ends, figures: &Figures) -> Markup {
     let today = time::midnight(visit.now);
     let count = |status: Status| {
         let count = ended
             .iter()
             .filter(|info| info.status == status && info.completed_at.is_some_and(|at| at >= today))
             .count();
-        format!("{}{}", number(count as u64), if ended.len() >= ENDED_MAX { "+" } else { "" })
+        format!("{}{}", number(count as u64), if hours::is_part(ended) { "+" } else { "" })
     };
-    let hours = Hours::of(visit, ended);
     let hour_ago = visit.now - Duration::from_secs(3_600);
     let long = survey.failing.iter().filter(|info| info.failing_since.is_some_and(|since| since <= hour_ago)).count();
     let oldest = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).map(|row| row.info.created_at).min();
-    let waiting = survey.count(Status::Suspended) + survey.count(Status::Pending);
-    let tiles: [(Icon, &str, View, String, Markup); 6] = [
-        (Icon::Running, "Running", View::Running, counted(survey.running_count()), html! {}),
-        (
-            Icon::Failing,
-            "Failing now",
-            View::Failing,
-            counted(failing),
-            html! { @if long > 0 { (number(long as u64)) " for over an hour" } },
-        ),
-        (Icon::Suspended, "Waiting", View::Waiting, counted(waiting), html! { (number(people)) " for a person" }),
-        (
-            Icon::Stuck,
-            "Stuck",
-            View::Stuck,
-            counted(survey.count(Status::Stuck)),
-            html! { @if let Some(oldest) = oldest { "oldest " (time::age(oldest, visit.now)) } },
-        ),
-        (
-            Icon::Failed,
-            "Failed today",
-            View::FailedToday,
-            count(Status::Failed),
-            hours.trend(|hour| hour.failed, "Runs that have failed in each of the last 24 hours"),
-        ),
-        (
-            Icon::Completed,
-            "Completed today",
-            View::Completed,
-            count(Status::Completed),
-            hours.trend(|hour| hour.completed, "Runs that have completed in each of the last 24 hours"),
-        ),
+    let unended = |icon, word, view, figure, below| Tile {
+        icon,
+        word,
+        view,
+        count: counted(survey.figure(figure)),
+        below,
+        line: figures.line(figure),
+    };
+    let most =
+        html! { @if let Some(most) = figures.most(Figure::Running) { "at most " (counted(most)) " in 24 hours" } };
+    let late = html! { @if long > 0 { (number(long as u64)) " for over an hour" } };
+    let asked = html! { (number(survey.people())) " for a person" };
+    let age = html! { @if let Some(oldest) = oldest { "oldest " (time::age(oldest, visit.now)) } };
+    let ((failed, failed_line), (completed, completed_line)) = (ends.failed(), ends.completed());
+    let tiles = [
+        unended(Icon::Running, "Running", View::Running, Figure::Running, most),
+        unended(Icon::Failing, "Failing now", View::Failing, Figure::Failing, late),
+        unended(Icon::Suspended, "Waiting", View::Waiting, Figure::Waiting, asked),
+        unended(Icon::Stuck, "Stuck", View::Stuck, Figure::Stuck, age),
+        Tile {
+            icon: Icon::Failed,
+            word: "Failed today",
+            view: View::FailedToday,
+            count: count(Status::Failed),
+            below: failed,
+            line: failed_line,
+        },
+        Tile {
+            icon: Icon::Completed,
+            word: "Completed today",
+            view: View::Completed,
+            count: count(Status::Completed),
+            below: completed,
+            line: completed_line,
+        },
     ];
     html! {
         ul.stats data-live="stats" {
-            @for (icon, word, view, count, below) in &tiles {
+            @for Tile { icon, word, view, count, below, line } in &tiles {
                 li.(icon.name()) {
                     a href=(link("runs", "view", view.name())) {
                         span.st.mid.sm.(icon.name()) { (icon.svg()) (word) }
                         b { (count) }
                         span.dim.sm { (below) }
+                        (line)
                     }
                 }
             }
@@ -342,75 +333,6 @@ fn live_workers(visit: &Visit, survey: &Survey, workers: &[WorkerInfo]) -> Marku
                     }
                 }
             }
-        }
-    }
-}
-
-/// The runs that have ended in an hour.
-#[derive(Clone, Copy, Default)]
-struct Hour {
-    all: u64,
-    failed: u64,
-    completed: u64,
-}
-
-/// The last 24 hours, the earliest first.
-struct Hours {
-    hours: [Hour; HOURS],
-    /// Whether more runs have ended than were read, so that the earlier hours lack some.
-    is_part: bool,
-}
-
-impl Hours {
-    fn of(visit: &Visit, ended: &[RunInfo]) -> Self {
-        let mut hours = [Hour::default(); HOURS];
-        for info in ended {
-            let Some(ago) = info.completed_at.and_then(|at| visit.now.duration_since(at).ok()) else { continue };
-            let hours_ago = usize::try_from(ago.as_secs() / 3_600).unwrap_or(usize::MAX);
-            let place = (HOURS - 1).checked_sub(hours_ago);
-            if let Some(hour) = place.and_then(|place| hours.get_mut(place)) {
-                hour.all += 1;
-                hour.failed += u64::from(info.status == Status::Failed);
-                hour.completed += u64::from(info.status == Status::Completed);
-            }
-        }
-        Hours { hours, is_part: ended.len() >= ENDED_MAX }
-    }
-
-    /// The number of the last hour, and a line for all hours if they are known.
-    fn trend(&self, count: impl Fn(&Hour) -> u64, label: &str) -> Markup {
-        let counts = self.hours.each_ref().map(count);
-        let most = counts.iter().copied().max().unwrap_or_default().max(1);
-        let point = |(hour, count): (usize, &u64)| format!("{},{}", hour * 10, 22 - count * 20 / most);
-        let points: Vec<String> = counts.iter().enumerate().map(point).collect();
-        html! {
-            (number(counts[HOURS - 1])) " in the last hour"
-            @if !self.is_part && counts.iter().any(|count| *count > 0) {
-                svg.trend viewBox="0 0 230 24" preserveAspectRatio="none" role="img" aria-label=(label) {
-                    polyline points=(points.join(" ")) {}
-                }
-            }
-        }
-    }
-}
-
-/// The ends of the last 24 hours, as bars.
-fn by_hour(visit: &Visit, ended: &[RunInfo]) -> Markup {
-    let Hours { hours, is_part } = Hours::of(visit, ended);
-    let most = hours.iter().map(|hour| hour.all).max().unwrap_or_default().max(1);
-    let height = |count: u64| (count * 100).div_ceil(most);
-    html! {
-        section data-live="hours" {
-            header { h2 { "Ended, by hour" } span.dim.sm { "blue: all, red: failed; the highest bar is " (number(most)) @if is_part { "; only the newest " (number(ENDED_MAX as u64)) " runs" } } }
-            svg.hours viewBox="0 0 720 104" preserveAspectRatio="none" role="img" aria-label="Runs that have ended in each of the last 24 hours" {
-                line x1="0" x2="720" y1="103.5" y2="103.5" {}
-                @for (hour, Hour { all, failed, .. }) in hours.iter().enumerate() {
-                    @let (x, high) = (hour * 30 + 3, height(*all));
-                    rect x=(x) y=(103 - high) width="24" height=(high) rx="2" { title { (all) " ended, " (failed) " failed" } }
-                    @if *failed > 0 { @let high = height(*failed).max(3); rect.bad x=(x) y=(103 - high) width="24" height=(high) rx="2" {} }
-                }
-            }
-            div.scale { span { "24 h ago" } span { "12 h ago" } span { "now" } }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::time::midnight;
 use crate::engine::Client;
 use crate::error::{Code, Result};
 use crate::limits::COUNTED_RUNS_MAX;
-use crate::model::{RunError, RunInfo, Status, Waiting};
+use crate::model::{Figure, RunError, RunInfo, Status, Waiting};
 use crate::registry::queue;
 use crate::steering::AnyRun;
 
@@ -100,18 +100,9 @@ impl Survey {
         self.counts.get(&status).copied().unwrap_or_default()
     }
 
-    /// How many runs are failing.
-    pub fn failing_count(&self) -> u64 {
-        self.failing_counts.values().sum()
-    }
-
-    /// How many runs are running and not failing. If they are too many to be counted, the failing ones are among them.
-    pub fn running_count(&self) -> u64 {
-        let (running, failing) = (self.count(Status::Running), self.failing_counts.get(&Status::Running));
-        match running > COUNTED_RUNS_MAX as u64 {
-            true => running,
-            false => running.saturating_sub(failing.copied().unwrap_or_default()),
-        }
+    /// A figure of the runs that have not ended.
+    pub fn figure(&self, figure: Figure) -> u64 {
+        figure.count(&self.counts, &self.failing_counts)
     }
 
     /// How many steps of these runs an engine executes.

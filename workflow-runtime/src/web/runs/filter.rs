@@ -12,7 +12,7 @@ use super::super::text::word;
 use super::super::time::midnight;
 use crate::engine::Client;
 use crate::handles::runs::Runs;
-use crate::model::{RunInfo, Status, rfc3339};
+use crate::model::{Figure, RunInfo, Status, rfc3339};
 use crate::steering::text::is_hidden;
 use crate::steering::time;
 
@@ -73,10 +73,12 @@ impl View {
     pub fn count(self, survey: &Survey) -> u64 {
         match self {
             View::All => survey.counts.values().sum(),
-            View::Running => survey.running_count(),
-            View::Failing => survey.failing_count(),
+            View::Running => survey.figure(Figure::Running),
+            View::Failing => survey.figure(Figure::Failing),
+            View::Waiting => survey.figure(Figure::Waiting),
+            View::Stuck => survey.figure(Figure::Stuck),
             View::FailedToday => survey.failed_today,
-            _ => self.statuses().iter().map(|status| survey.count(*status)).sum(),
+            View::Completed => survey.count(Status::Completed),
         }
     }
 }
