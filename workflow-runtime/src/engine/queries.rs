@@ -32,8 +32,8 @@ impl Inner {
         after: Option<Position>,
         limit: usize,
     ) -> Result<(Vec<RunInfo>, Option<Position>)> {
-        if let Some(part) = &filter.id_contains {
-            return self.search(&Filter { id_contains: None, ..filter.clone() }, part, after, limit).await;
+        if filter.id_contains.is_some() {
+            return self.search(filter, |_| true, after, limit).await;
         }
         let mut rows = self.store.list(filter, after, limit + 1).await?;
         let is_last = rows.len() <= limit;
@@ -42,23 +42,26 @@ impl Inner {
         Ok((rows.into_iter().map(|row| self.run_info(row)).collect(), next))
     }
 
-    /// The same for runs whose ids contain a text: no index has them, so that the runs are read in their order, for a limited
-    /// time. The position of the next page is that of the last run that was read.
-    async fn search(
+    /// The same for runs that also match a condition, or whose ids contain a text: no index has them, so that the runs are read
+    /// in their order, for a limited time. The position of the next page is that of the last run that was read, so that a
+    /// page with a next one and fewer runs than its limit has ended because its time was over.
+    pub(crate) async fn search(
         &self,
         filter: &Filter,
-        part: &str,
+        matches: impl Fn(&RunInfo) -> bool,
         mut after: Option<Position>,
         limit: usize,
     ) -> Result<(Vec<RunInfo>, Option<Position>)> {
+        let filter = &mut filter.clone();
+        let part = filter.id_contains.take();
         let (mut found, began) = (Vec::new(), self.clock.monotonic());
         loop {
             let rows = self.store.list(filter, after, SEARCH_RUNS).await?;
             let is_last = rows.len() < SEARCH_RUNS;
             for row in rows {
                 after = Some(filter.position(&row));
-                if row.id.contains(part) {
-                    found.push(self.run_info(row));
+                if part.as_ref().is_none_or(|part| row.id.contains(&**part)) {
+                    found.extend(Some(self.run_info(row)).filter(&matches));
                 }
                 if found.len() >= limit {
                     return Ok((found, after));

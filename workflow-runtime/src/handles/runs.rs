@@ -74,6 +74,14 @@ pub struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor(Position);
 
+impl Cursor {
+    /// When the run was created, or has begun to fail in a list of failing runs.
+    #[cfg(feature = "web")]
+    pub(crate) fn at(self) -> SystemTime {
+        crate::model::time(self.0.at)
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.0.at, self.0.run)
@@ -242,6 +250,15 @@ impl Runs {
 
     pub(super) async fn engine(&self) -> Result<Client> {
         engine::given_or_ambient(&self.engine).await
+    }
+
+    /// A page of the runs that match a condition, too. No index has it, so that the page may be short, as with
+    /// [`id_contains`](Runs::id_contains).
+    #[cfg(feature = "web")]
+    pub(crate) async fn matching(self, matches: impl Fn(&RunInfo) -> bool) -> Result<Page> {
+        let engine = self.engine().await?;
+        let (runs, next) = engine.inner().search(&self.filter, matches, self.after, self.limit).await?;
+        Ok(Page { runs, next: next.map(Cursor) })
     }
 
     async fn page(&self) -> Result<Page> {

@@ -19,9 +19,11 @@ use super::layout;
 use super::query::Query;
 use super::survey::{Row, Survey, explained, with_others};
 use super::text::counted;
+use super::time;
 use super::visit::Visit;
 use crate::engine::Client;
 use crate::error::Result;
+use crate::handles::runs::Cursor;
 use crate::model::Status;
 use crate::steering::text::safe;
 
@@ -30,14 +32,14 @@ const KEYS: [(&str, &str); 6] =
 const PAGE: usize = 50;
 /// How long the journals of a page are read; the rest of its rows shows what the columns say.
 const READ_MAX: Duration = Duration::from_millis(500);
-/// How long a filter that no index serves looks for runs.
-const SCAN_MAX: Duration = Duration::from_millis(70);
 
 /// The runs of a page.
 struct Listed {
     pub rows: Vec<Row>,
     /// Where the next page begins.
-    pub next: Option<String>,
+    pub next: Option<Cursor>,
+    /// Whether the page is short. If there is a next one, the time for a search without an index was over.
+    pub is_cut: bool,
 }
 
 pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
@@ -104,16 +106,23 @@ fn chips(filter: &Filter, query: &Query, group: &str) -> Markup {
 
 async fn list(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) -> Result<Markup, WebError> {
     let listed = listed(&visit.client, filter, query).await?;
-    let older = listed.next.map(|next| query.clone().with("after", &next).to("runs"));
+    let older = listed.next.map(|next| query.clone().with("after", &next.to_string()).to("runs"));
+    let searched = listed.next.filter(|_| listed.is_cut);
     let is_first = query.get("after").is_none();
     let filters = filter.chips().len();
     Ok(html! {
-        @if listed.rows.is_empty() && older.is_none() {
-            (empty(filter, query, filters))
-        } @else {
+        @if !listed.rows.is_empty() {
             form.list method="post" action="bulk" {
                 (table(visit, &listed.rows, true))
                 (selection(visit, filter, query, survey))
+            }
+        } @else if older.is_none() {
+            (empty(filter, query, filters))
+        }
+        @if let Some(searched) = searched {
+            p.searched role="status" {
+                @match listed.rows.len() { 0 => "No run that matches was found so far", _ => "These are the runs that were found so far" }
+                ": the search has no index, and its time was over at runs from " (time::at(searched.at(), visit.now)) ". Older ones may match, too."
             }
         }
         div.pager.row {
@@ -121,7 +130,7 @@ async fn list(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) ->
             a.chip.push href=(query.clone().without("after").to("runs")) data-newer="" hidden { "Newer runs" }
             @if !is_first { a.chip.push href=(query.clone().without("after").to("runs")) { "Latest" } }
             @if let Some(older) = older {
-                a.chip.push[is_first] href=(older) rel="next" { "Older" }
+                a.chip.push[is_first] href=(older) rel="next" { @if searched.is_some() { "Search on" } @else { "Older" } }
             }
         }
     })
@@ -172,24 +181,18 @@ fn empty(filter: &Filter, query: &Query, filters: usize) -> Markup {
 
 /// A page of the runs that match.
 async fn listed(client: &Client, filter: &Filter, query: &Query) -> Result<Listed> {
-    let deadline = Instant::now() + SCAN_MAX;
-    let (mut found, mut after) = (Vec::new(), query.get("after").map(str::parse).transpose()?);
-    let next = loop {
-        let runs = filter.runs(client).limit(PAGE);
-        let page = match after {
-            Some(after) => runs.after(after).await?,
-            None => runs.await?,
-        };
-        found.extend(page.runs.into_iter().filter(|info| filter.matches(info)));
-        after = page.next;
-        // Such a page may be longer, so that its cursor is that of the last run that was looked at.
-        if after.is_none() || found.len() >= PAGE || !filter.scans() || Instant::now() > deadline {
-            break after.map(|next| next.to_string());
-        }
+    let mut runs = filter.runs(client).limit(PAGE);
+    if let Some(after) = query.get("after") {
+        runs = runs.after(after.parse()?);
+    }
+    let page = match filter.scans() {
+        true => runs.matching(|info| filter.matches(info)).await?,
+        false => runs.await?,
     };
+    let is_cut = page.runs.len() < PAGE;
     let deadline = Instant::now() + READ_MAX;
-    let rows = explained(client, found, deadline).await?;
-    Ok(Listed { rows: with_others(client, rows, deadline).await, next })
+    let rows = explained(client, page.runs, deadline).await?;
+    Ok(Listed { rows: with_others(client, rows, deadline).await, next: page.next, is_cut })
 }
 
 /// How many ids are read at once.

@@ -143,7 +143,13 @@ pub(in crate::web) async fn confirm(visit: &Visit, form: &Query) -> std::result:
             p.dim { (runs(plan.skipped)) @if plan.skipped == 1 { " is" } @else { " are" } " skipped: the action is not for their status, or not permitted" }
         }
         @if plan.would == 0 {
-            div.empty { b { "There is nothing to do" } p { a href="runs" { "Back to the runs" } } }
+            div.empty {
+                @if plan.is_whole { b { "There is nothing to do" } } @else {
+                    b { "No run that matches was found" }
+                    p.dim { "The time to count was over before all runs were searched. A filter by workflow or time finds more." }
+                }
+                p { a href="runs" { "Back to the runs" } }
+            }
         } @else {
             ul.ids {
                 @for id in &plan.shown { li { a.mono href=(link("run", "id", id)) { (safe(id)) } } }

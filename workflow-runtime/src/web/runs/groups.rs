@@ -35,7 +35,7 @@ pub(super) async fn table(visit: &Visit, filter: &Filter, query: &Query, by: &st
         _ => return Err(WebError::invalid("Runs are grouped by error, workflow or status")),
     };
     let mut groups: HashMap<String, Group> = HashMap::new();
-    let (mut looked, mut after, deadline) = (0, None, Instant::now() + TIME_MAX);
+    let (mut looked, mut matched, mut after, deadline) = (0, 0, None, Instant::now() + TIME_MAX);
     let is_whole = loop {
         let runs = filter.runs(&visit.client).limit(PAGE);
         let page = match after {
@@ -44,6 +44,7 @@ pub(super) async fn table(visit: &Visit, filter: &Filter, query: &Query, by: &st
         };
         looked += page.runs.len();
         for info in page.runs.into_iter().filter(|info| filter.matches(info)) {
+            matched += 1;
             let value = match (by, &info.error) {
                 ("workflow", _) => info.workflow.clone(),
                 ("status", _) => info.status.to_string(),
@@ -100,7 +101,7 @@ pub(super) async fn table(visit: &Visit, filter: &Filter, query: &Query, by: &st
             }
         }
         @if !is_whole {
-            p.dim.sm { "These are the groups of the newest " (number(looked as u64)) " runs that match." }
+            p.dim.sm { "These are the groups of the newest " (number(matched)) " runs that match." }
         }
     })
 }
