@@ -87,6 +87,8 @@ pub(crate) use self::scope::{
 };
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::suspended::Which;
+#[cfg(feature = "web")]
+pub(crate) use self::waiting::Surroundings;
 pub use crate::environment::{Environment, System};
 
 use crate::error::Result;

@@ -1,5 +1,7 @@
 //! Why a run does not move, from the rows of the store alone: without the definitions of this build.
 
+use tokio::sync::OnceCell;
+
 use super::cycle::Cycle;
 use super::inner::Inner;
 use super::messages;
@@ -17,6 +19,25 @@ use crate::store::{About, InboxRow, RunRow};
 /// How often a run is looked at again that moves meanwhile.
 const LOOKS: u32 = 4;
 
+/// The workers, on which the reasons of all runs depend. They are read when the first run needs them.
+#[derive(Default)]
+pub(crate) struct Surroundings(OnceCell<(Roster, Option<u32>)>);
+
+impl Surroundings {
+    /// The workers, and the process that [blocks](crate::store::Store::blocked_by) the store if no worker executes.
+    async fn get(&self, engine: &Inner) -> Result<&(Roster, Option<u32>)> {
+        let read = || async {
+            let roster = engine.roster().await?;
+            let blocked_by = match roster.executing_and_waiting().0 {
+                None => engine.store.blocked_by().await?,
+                Some(_) => None,
+            };
+            Ok((roster, blocked_by))
+        };
+        self.0.get_or_try_init(read).await
+    }
+}
+
 /// The operations of a run.
 pub(super) struct Operations {
     pub pending: PendingOperations,
@@ -27,16 +48,17 @@ pub(super) struct Operations {
 impl Inner {
     /// The reasons why a run does not move, the one to look at first first.
     pub(crate) async fn reasons(&self, id: &str) -> Result<Vec<Waiting>> {
-        Ok(self.reasons_and_owner(id).await?.0)
+        Ok(self.reasons_among(id, None).await?.0)
     }
 
-    /// The same, with the number of the engine that holds the run.
-    pub(crate) async fn reasons_and_owner(&self, id: &str) -> Result<(Vec<Waiting>, u64)> {
+    /// The same, with the number of the engine that holds the run. The workers may have been read for other runs before.
+    pub(crate) async fn reasons_among(&self, id: &str, among: Option<&Surroundings>) -> Result<(Vec<Waiting>, u64)> {
         let mut look = 0;
         loop {
             look += 1;
             let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
-            let reasons = self.reasons_of(&row).await.map_err(|error| error.run(id))?;
+            let own = Surroundings::default();
+            let reasons = self.reasons_of(&row, among.unwrap_or(&own)).await.map_err(|error| error.run(id))?;
             let now = self.row(id).await?.ok_or_else(|| not_found(id))?;
             let same = |row: &RunRow| (row.key, row.generation, row.status, row.fence, row.wake_at, row.inbox_seq);
             if look >= LOOKS || same(&row) == same(&now) {
@@ -45,20 +67,16 @@ impl Inner {
         }
     }
 
-    async fn reasons_of(&self, row: &RunRow) -> Result<Vec<Waiting>> {
+    async fn reasons_of(&self, row: &RunRow, among: &Surroundings) -> Result<Vec<Waiting>> {
         match row.status {
             status if status.is_terminal() => return Ok(vec![Waiting::Ended { status }]),
             Status::Stuck => return Ok(vec![Stuck::reason(row)]),
             _ if row.has_not_begun() => return Ok(vec![Waiting::NotBegun]),
             _ => {}
         }
-        let (now, roster) = (self.clock.now(), self.roster().await?);
+        let (now, (roster, blocked_by)) = (self.clock.now(), among.get(self).await?);
         let mut reasons = Vec::new();
-        if roster.executing_and_waiting().0.is_none()
-            && let Some(process) = self.store.blocked_by().await?
-        {
-            reasons.push(Waiting::StoreReplaced { process });
-        }
+        reasons.extend(blocked_by.map(|process| Waiting::StoreReplaced { process }));
         let is_held = roster.holds(row.fence.owner);
         let queued = queue::parse_id(&row.workflow);
         match (roster.has(&row.workflow, row.required_deployment.as_deref()), queued) {
@@ -104,7 +122,7 @@ impl Inner {
         reasons.extend(cycle.map(Cycle::reason));
         for (op, Pending { work, since, precedes_rollbacks, .. }) in open {
             let reason = match work {
-                Work::Step(step) if step.run.is_some() => self.reason_elsewhere(&roster, op, step, now).await?,
+                Work::Step(step) if step.run.is_some() => self.reason_elsewhere(roster, op, step, now).await?,
                 Work::Step(step) => Some(reason_of_step(op, step, since, attempts_max, now)),
                 Work::Timer { until } => Some(Waiting::Timer { until: time(until) }),
                 Work::Hook { label: Some(label), .. } => {

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::sync::Mutex;
 
 use super::time::midnight;
-use crate::engine::Client;
+use crate::engine::{Client, Surroundings};
 use crate::error::{Code, Result};
 use crate::limits::COUNTED_RUNS_MAX;
 use crate::model::{Figure, RunError, RunInfo, Status, Waiting};
@@ -175,23 +175,23 @@ async fn follow(surveys: Arc<Surveys>, client: Client) {
     *surveys.0.lock().await = taken;
 }
 
+/// Counts and reads at the same time.
 async fn look(client: &Client, time_max: Duration) -> Result<Survey> {
-    let began = Instant::now();
     let failed_today = client.runs().status(Status::Failed).created_after(midnight(SystemTime::now()));
-    let (counts, failing_counts, failed_today, failing) = tokio::try_join!(
+    let (counts, failing_counts, failed_today, failing, newest) = tokio::try_join!(
         client.runs().count_up_to(COUNTED_RUNS_MAX + 1),
         client.runs().failing().count_up_to(COUNTED_RUNS_MAX + 1),
         failed_today.count_up_to(COUNTED_RUNS_MAX + 1),
         client.runs().failing().limit(FAILING).into_future(),
+        unfinished(client, time_max),
     )?;
-    let mut survey = Survey {
-        counts,
-        failing_counts,
-        failed_today: failed_today.values().sum(),
-        failing: failing.runs,
-        ..Survey::default()
-    };
-    let mut after = None;
+    Ok(Survey { counts, failing_counts, failed_today: failed_today.values().sum(), failing: failing.runs, ..newest })
+}
+
+/// A survey of the newest runs that have not ended, without counts.
+async fn unfinished(client: &Client, time_max: Duration) -> Result<Survey> {
+    let began = Instant::now();
+    let (mut survey, mut after) = (Survey::default(), None);
     loop {
         let query = UNFINISHED.into_iter().fold(client.runs(), |runs, status| runs.status(status));
         let query = match after {
@@ -212,12 +212,13 @@ async fn look(client: &Client, time_max: Duration) -> Result<Survey> {
 
 /// Finds out what runs wait for, until a time. After it, what their rows say has to do.
 pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Instant) -> Result<Vec<Row>> {
+    let among = &Surroundings::default();
     let explain = |info: RunInfo| async move {
         if info.status.is_terminal() || Instant::now() > deadline {
             let waiting = info.reason.clone().into_iter().collect();
             return Ok(Some(Row::new(info, waiting)));
         }
-        row(client, info).await
+        row(client, info, among).await
     };
     let rows: Vec<Result<Option<Row>>> = futures_util::stream::iter(runs).map(explain).buffered(READS).collect().await;
     rows.into_iter().filter_map(Result::transpose).collect()
@@ -242,8 +243,8 @@ pub(super) async fn with_others(client: &Client, rows: Vec<Row>, deadline: Insta
 }
 
 /// `None` if the run was deleted since it was listed.
-async fn row(client: &Client, info: RunInfo) -> Result<Option<Row>> {
-    match client.inner().reasons_and_owner(&info.id).await {
+async fn row(client: &Client, info: RunInfo, among: &Surroundings) -> Result<Option<Row>> {
+    match client.inner().reasons_among(&info.id, Some(among)).await {
         Ok((waiting, owner)) => {
             let executes = (waiting.iter().filter(|reason| reason.is_executed_here()).count() as u64, owner);
             Ok(Some(Row { executes, ..Row::new(info, waiting) }))
