@@ -75,7 +75,7 @@ const NEWS: &str = "SELECT run, sequence FROM @inbox WHERE holder = $1 AND holde
 const FOLLOW: &str = "
 WITH marked AS (
     UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
-    WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
+    WHERE id = $1 AND status NOT IN @ended
         AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3)) AND (SELECT readable_from FROM @meta) <= $6
     RETURNING key, owner
 )

@@ -2,6 +2,14 @@
 
 use super::{About, TokenState};
 
+/// The statuses of runs that have ended, as a list of SQL.
+macro_rules! ended {
+    () => {
+        "('completed', 'failed', 'cancelled')"
+    };
+}
+pub(super) use ended;
+
 const OPERATION: &str = "operation ";
 const OWNER: &str = "owner ";
 const ENDED: &str = "ended ";
@@ -44,5 +52,17 @@ impl TokenState {
     pub(super) fn parse(word: &str) -> Option<Self> {
         let states = [TokenState::Open, TokenState::Disposed, TokenState::Taken, TokenState::Finished];
         states.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Status;
+
+    #[test]
+    fn the_ended_statuses_are_the_terminal_ones() {
+        let terminal: Vec<String> =
+            Status::ALL.iter().filter(|status| status.is_terminal()).map(|status| format!("'{status}'")).collect();
+        assert_eq!(ended!(), format!("({})", terminal.join(", ")));
     }
 }

@@ -21,6 +21,7 @@ use super::fault::{Fault, Result};
 use super::options::PostgresOptions;
 use super::schema;
 use crate::error::Error;
+use crate::store::words::ended;
 
 /// A value for a statement, with its type there, so that the statement can be sent without being prepared.
 pub(super) type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -193,7 +194,8 @@ impl Db {
         Ok(Session { db: self, client: Some(self.lease.get().await?), open: AtomicBool::new(false) })
     }
 
-    /// A statement with `@server()` replaced by the expression for the server, and each other `@` by the schema.
+    /// A statement with `@server()` replaced by the expression for the server, `@ended` by the statuses of runs that have ended, and
+    /// each other `@` by the schema.
     fn statement(&self, sql: &'static str) -> Arc<str> {
         let key = (sql.as_ptr() as usize, sql.len());
         if let Some(there) = self.statements.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -206,7 +208,7 @@ impl Db {
 
     pub fn with_schema(&self, sql: &str) -> String {
         let server = if self.options.listen.is_some() { SERVER } else { "NULL::timestamptz" };
-        sql.replace("@server()", server).replace('@', &format!("{}.", self.schema))
+        sql.replace("@server()", server).replace("@ended", ended!()).replace('@', &format!("{}.", self.schema))
     }
 
     pub fn explain(&self, fault: Fault, what: &str) -> Error {

@@ -18,7 +18,7 @@ ON CONFLICT (token, key) DO UPDATE SET digest = excluded.digest, at = excluded.a
 
 const BEFORE: &str = "
 SELECT digest, at, until, EXISTS (
-    SELECT 1 FROM @runs AS runs WHERE runs.key = deliveries.run AND status NOT IN ('completed', 'failed', 'cancelled')
+    SELECT 1 FROM @runs AS runs WHERE runs.key = deliveries.run AND status NOT IN @ended
 ) FROM @deliveries AS deliveries WHERE token = $1 AND key = $2";
 
 const DELIVERED_TO: &str = "
@@ -30,7 +30,7 @@ UPDATE @deliveries SET run = $2, until = $3 + keep WHERE token = $1 AND key IN (
 const CLEAN: &str = "
 WITH late AS MATERIALIZED (
     SELECT token, key, EXISTS (
-        SELECT 1 FROM @runs AS runs WHERE runs.key = deliveries.run AND status NOT IN ('completed', 'failed', 'cancelled')
+        SELECT 1 FROM @runs AS runs WHERE runs.key = deliveries.run AND status NOT IN @ended
     ) AS is_live FROM @deliveries AS deliveries WHERE until < $1 ORDER BY until LIMIT $2
 ), prolonged AS (
     UPDATE @deliveries AS deliveries SET until = $1 + keep FROM late

@@ -171,7 +171,7 @@ pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &J
         .query(
             "DELETE FROM @watchers AS watchers WHERE run = $1
              RETURNING watcher, op, (
-                 SELECT runs.generation = watchers.generation AND status NOT IN ('completed', 'failed', 'cancelled')
+                 SELECT runs.generation = watchers.generation AND status NOT IN @ended
                  FROM @runs AS runs WHERE key = watcher
              )",
             args![INT8: run],

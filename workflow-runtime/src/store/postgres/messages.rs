@@ -19,7 +19,7 @@ WITH input AS MATERIALIZED (
     SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $12)
         AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about, known_from)
 ), locked AS MATERIALIZED (
-    SELECT key, id, owner, generation, status IN ('completed', 'failed', 'cancelled', 'stuck') AS ended FROM @runs
+    SELECT key, id, owner, generation, (status IN @ended OR status = 'stuck') AS ended FROM @runs
     WHERE ", $by, " = ANY ((SELECT $1)::", $type, "[])", $known, " ORDER BY key FOR NO KEY UPDATE
 ), fresh AS MATERIALIZED (
     INSERT INTO @dedupe (run, key, at)

@@ -13,7 +13,7 @@ use crate::store::{
 };
 
 const RUN_STATE: &str = "
-SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
+SELECT status IN @ended OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
 FROM @runs WHERE key = $1 FOR UPDATE";
 
 /// Keeps runs with a pending end notice. Skips a run that another transaction has locked until the next cleaning.

@@ -27,7 +27,7 @@ macro_rules! discarded {
             $run,
             ".generation OR ",
             $run,
-            ".status IN ('completed', 'failed', 'cancelled'), ",
+            ".status IN @ended, ",
             $execution,
             ".key IS NOT NULL)"
         )
@@ -79,7 +79,7 @@ WHERE run = $1 AND generation = $2 AND epoch = $3 AND executions.op = settled.op
 
 /// One statement, so that the state of the stream matches its chunks.
 const PAGE: &str = concat!(
-    "SELECT runs.status IN ('completed', 'failed', 'cancelled'), coalesce(length, 0),
+    "SELECT runs.status IN @ended, coalesce(length, 0),
         coalesce(closed AND NOT ",
     discarded!("closer", "closers"),
     ", false),

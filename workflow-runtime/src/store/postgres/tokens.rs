@@ -18,7 +18,7 @@ use crate::store::{
 };
 
 const FOUND: &str = "
-SELECT run, (SELECT status IN ('completed', 'failed', 'cancelled') FROM @runs AS runs WHERE runs.key = tokens.run),
+SELECT run, (SELECT status IN @ended FROM @runs AS runs WHERE runs.key = tokens.run),
     op, state, once, asked
 FROM @tokens AS tokens WHERE token = $1";
 
@@ -50,7 +50,7 @@ WITH RECURSIVE tree (key, id) AS (
     SELECT key, id FROM @runs AS runs WHERE key = $1
     UNION SELECT child.key, child.id FROM tree CROSS JOIN LATERAL (
         SELECT key, id FROM @runs AS runs
-        WHERE runs.parent BETWEEN tree.id AND tree.id AND runs.status NOT IN ('completed', 'failed', 'cancelled') OFFSET 0
+        WHERE runs.parent BETWEEN tree.id AND tree.id AND runs.status NOT IN @ended OFFSET 0
     ) AS child
 )
 SELECT tree.id, op, type_name, metadata, once, state, asked, step, token

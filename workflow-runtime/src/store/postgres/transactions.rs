@@ -23,7 +23,7 @@ const READ_BACK_INTERVAL: Duration = Duration::from_millis(500);
 /// Locks a live run until the transaction ends, if its owner, epoch and generation are those of the writer.
 const HOLD: &str = "
 SELECT 1 FROM @runs WHERE key = $1 AND owner = $2 AND epoch = $3 AND generation = $4
-    AND status NOT IN ('completed', 'failed', 'cancelled') FOR NO KEY UPDATE";
+    AND status NOT IN @ended FOR NO KEY UPDATE";
 
 const WAIT: &str = "SELECT 1 FROM @runs WHERE key = $1 FOR NO KEY UPDATE";
 

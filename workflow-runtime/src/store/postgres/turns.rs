@@ -66,8 +66,8 @@ WITH input AS (
     WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key FOR NO KEY UPDATE
 ), held AS MATERIALIZED (
     SELECT input.*, awaited, followed, traced, tied OR awaited OR followed OR traced OR inbox_seq <> 0 AS concerns_others,
-        coalesce(input.status IN ('completed', 'failed', 'cancelled'), false) AS terminal,
-        coalesce(input.status IN ('completed', 'failed', 'cancelled', 'stuck'), false) AS ends, tied
+        coalesce(input.status IN @ended, false) AS terminal,
+        coalesce(input.status IN @ended OR input.status = 'stuck', false) AS ends, tied
     FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
         AND locked.generation = input.generation
 ), appended AS (

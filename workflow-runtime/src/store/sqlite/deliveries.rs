@@ -4,23 +4,32 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::columns::time;
 use crate::store::tokens::Before;
+use crate::store::words::ended;
 use crate::store::{Deliver, DeliveryRow, Keep, NEVER, RunKey};
 
 const RECORD: &str = "
 INSERT OR REPLACE INTO deliveries (token, key, digest, at, until, keep, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-const BEFORE: &str = "
+const BEFORE: &str = concat!(
+    "
 SELECT digest, at, until, EXISTS (
-    SELECT 1 FROM runs WHERE runs.key = deliveries.run AND status NOT IN ('completed', 'failed', 'cancelled')
-) FROM deliveries WHERE token = ?1 AND key = ?2";
+    SELECT 1 FROM runs WHERE runs.key = deliveries.run AND status NOT IN ",
+    ended!(),
+    "
+) FROM deliveries WHERE token = ?1 AND key = ?2"
+);
 
 /// Prolongs the record of a run that cleaning found alive.
 const PROLONG: &str = "UPDATE deliveries SET until = ?3 + keep WHERE token = ?1 AND key = ?2";
 
-const LATE: &str = "
+const LATE: &str = concat!(
+    "
 SELECT token, key, EXISTS (
-    SELECT 1 FROM runs WHERE runs.key = deliveries.run AND status NOT IN ('completed', 'failed', 'cancelled')
-) FROM deliveries WHERE until < ?1 ORDER BY until LIMIT ?2";
+    SELECT 1 FROM runs WHERE runs.key = deliveries.run AND status NOT IN ",
+    ended!(),
+    "
+) FROM deliveries WHERE until < ?1 ORDER BY until LIMIT ?2"
+);
 
 const END: &str = "UPDATE deliveries SET until = max(at, ?2) + keep WHERE run = ?1";
 

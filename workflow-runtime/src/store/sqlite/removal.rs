@@ -7,6 +7,7 @@ use super::columns::time;
 use super::messages::receive;
 use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::model::Status;
+use crate::store::words::ended;
 use crate::store::{About, Budget, Ended, Expired, Message, RemoveGenerations, RunKey};
 
 /// Excludes the runs with pending notices.
@@ -76,10 +77,11 @@ pub(super) enum Progress {
 /// `None` if there is no such run.
 pub(super) fn progress(connection: &Connection, run: RunKey) -> Result<Option<Progress>> {
     connection
-        .prepare_cached(
-            "SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL) FROM runs
-             WHERE key = ?1",
-        )?
+        .prepare_cached(concat!(
+            "SELECT status IN ",
+            ended!(),
+            " OR (status = 'pending' AND wake_at IS NULL) FROM runs WHERE key = ?1"
+        ))?
         .query_row((run,), |row| Ok(if row.get(0)? { Progress::Ended } else { Progress::Unended }))
         .optional()
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use crate::limits::CHUNK_PAGE_BYTES;
 use crate::model::Status;
+use crate::store::words::ended;
 use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
 
 /// The state of a stream before an append.
@@ -19,9 +20,12 @@ struct Stream {
 
 /// Whether an attempt did not succeed, including one that was not settled before its run was deleted. False if there is no
 /// attempt.
-const DISCARDED: &str = "coalesce(executions.succeeded = 0, executions.epoch != writers.epoch
-    OR executions.generation != writers.generation OR writers.status IN ('completed', 'failed', 'cancelled'),
-    executions.key IS NOT NULL)";
+const DISCARDED: &str = concat!(
+    "coalesce(executions.succeeded = 0, executions.epoch != writers.epoch
+    OR executions.generation != writers.generation OR writers.status IN ",
+    ended!(),
+    ", executions.key IS NOT NULL)"
+);
 
 /// An attempt that writes, and its engine.
 pub(super) struct Writer<'a> {

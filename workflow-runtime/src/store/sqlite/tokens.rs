@@ -8,24 +8,31 @@ use super::columns::time;
 use super::deliveries;
 use super::messages::receive;
 use crate::store::tokens::{self, Decision, Found, Opening};
+use crate::store::words::ended;
 use crate::store::{
     About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Message, NEVER, Open, RunKey, TokenLabel,
     TokenRow, TokenState,
 };
 
-const FOUND: &str = "
-SELECT run, (SELECT status IN ('completed', 'failed', 'cancelled') FROM runs WHERE key = tokens.run), op, state, once, asked
-FROM tokens WHERE token = ?1";
+const FOUND: &str = concat!(
+    "SELECT run, (SELECT status IN ",
+    ended!(),
+    " FROM runs WHERE key = tokens.run), op, state, once, asked FROM tokens WHERE token = ?1"
+);
 
 /// `CROSS JOIN` keeps the order of the tables: to return the tokens in their order, SQLite would read all tokens.
-const OPEN_TOKENS: &str = "
+const OPEN_TOKENS: &str = concat!(
+    "
 WITH RECURSIVE tree (key, id) AS (
     SELECT key, id FROM runs WHERE key = ?1
     UNION SELECT runs.key, runs.id FROM tree CROSS JOIN runs ON runs.parent = tree.id
-        AND runs.status NOT IN ('completed', 'failed', 'cancelled')
+        AND runs.status NOT IN ",
+    ended!(),
+    "
 )
 SELECT tree.id, op, type_name, metadata, once, state, asked, step, token
-FROM tree CROSS JOIN tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token";
+FROM tree CROSS JOIN tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token"
+);
 
 fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
     let word = row.get_ref(column)?.as_str()?;
