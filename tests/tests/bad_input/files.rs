@@ -35,7 +35,7 @@ async fn a_database_of_a_newer_version_is_refused_and_not_changed() {
     engine(&path).await.shutdown().await.expect("the engine shuts down");
     let raise = "UPDATE meta SET version = 99, readable_from = 99";
     Connection::open(&path).expect("the database opens").execute(raise, ()).expect("the version is changed");
-    assert_error(&refused(&path).await, Code::NewerStore, &["workflow.db", "version 3", "found: version 99", "update"]);
+    assert_error(&refused(&path).await, Code::NewerStore, &["workflow.db", "version 4", "found: version 99", "update"]);
     let version: i32 = Connection::open(&path)
         .expect("the database opens")
         .query_row("SELECT version FROM meta", (), |row| row.get(0))

@@ -142,7 +142,7 @@ async fn a_row_of_a_newer_format_waits_for_a_newer_build() {
         &[
             "row 1 of the run's journal",
             "a newer build has written",
-            "expected: a format up to 2",
+            "expected: a format up to 3",
             "format 99",
             "a newer one",
         ],
