@@ -14,14 +14,14 @@ use crate::support::{Lab, Place, soon};
 
 const QUEUE: &str = "crossings";
 
-/// Writes to the stream `log`, and fails if its name begins with `broken` until the test has noted `mended`.
+/// Writes to the stream `log`, and fails if its name begins with `broken` until the test has noted `repaired`.
 #[step(retries = 0)]
 async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
     let done = format!("{name} {}", lab.note(&name));
     writer("log").write(&done).await?;
     if name.starts_with("broken") {
         lab.pass_gate(&name).await;
-        if lab.count("mended") == 0 {
+        if lab.count("repaired") == 0 {
             return Err(Error::new("it is broken"));
         }
     }
@@ -182,7 +182,7 @@ on_each_store! {
             soon(async { while !run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
             assert_eq!(code(run.resume(&1).of(&before.id)).await, Some(Code::NotSuspended));
             assert_eq!((found(&engine, "stage", "asks").await, found(&engine, "of", "it").await), (1, 1));
-            lab.note("mended");
+            lab.note("repaired");
             run.retry().await.unwrap();
             let after = suspended(&run).await;
             assert_eq!(after.id, before.id, "it is the same question");
@@ -211,7 +211,7 @@ on_each_store! {
             let asked_of_fork = suspended(&fork).await;
             assert_eq!((&*asked_of_fork.run, &*asked.run), ("fork", "run"));
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None, "accepted by the source");
-            lab.note("mended");
+            lab.note("repaired");
             lab.open_gate("broken");
             let resume = |suspended: &Suspended, number: u32| engine.get_run::<(), Error>(&*suspended.run).resume(&number).of(&suspended.id).into_future();
             resume(&asked_of_fork, 6).await.unwrap();
@@ -235,7 +235,7 @@ on_each_store! {
             let builder = || place.builder(&lab).queue(QUEUE, 4).evict_after(Duration::ZERO);
             let engine = builder().open().await.unwrap();
             let (run, _) = held(&engine, elsewhere, false).await;
-            lab.note("mended");
+            lab.note("repaired");
             lab.open_gate("broken");
             // Now the run waits for nothing but the answer.
             soon(async {
@@ -272,7 +272,7 @@ on_each_store! {
             let refused = code(engine.get_run::<(), Error>(&*before.run).resume(&1).of(&before.id)).await;
             assert!([Some(Code::NotSuspended), Some(Code::AlreadyResumed)].contains(&refused), "{refused:?}");
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None);
-            lab.note("mended");
+            lab.note("repaired");
             lab.open_gate("broken");
             run.retry().await.unwrap();
             let asked = suspended(&run).await;
@@ -292,7 +292,7 @@ on_each_store! {
         lab.open_gate("broken");
         assert_eq!(soon(&run).await.unwrap_err().to_string(), "it is broken");
         assert_eq!(lab.count("undo early 1"), 1);
-        lab.note("mended");
+        lab.note("repaired");
         run.retry().await.unwrap();
         // The run has taken the payload before the step that was undone.
         let after = suspended(&run).await;
@@ -312,7 +312,7 @@ on_each_store! {
             let run = engine.start(has_a_broken_child, undo).id("run").await.unwrap();
             assert_eq!(soon(&run).await.unwrap_err().to_string(), "it is broken");
             assert_eq!(lab.count("undo early 1"), usize::from(undo));
-            lab.note("mended");
+            lab.note("repaired");
             run.retry().await.unwrap();
             let early = if undo { "early 2" } else { "early 1" };
             assert_eq!(soon(&run).await.unwrap(), [early, "broken 2"]);

@@ -26,10 +26,10 @@ async fn panics_when_asked() -> Result<()> {
     panic!("on purpose")
 }
 
-/// Fails until the test has noted `mended`.
+/// Fails until the test has noted `repaired`.
 #[step(queue = "callbacks", retries = 0)]
 async fn breaks(#[resource] lab: &Lab) -> Result<()> {
-    if lab.count("mended") == 0 { Err(Error::new("it is broken")) } else { Ok(()) }
+    if lab.count("repaired") == 0 { Err(Error::new("it is broken")) } else { Ok(()) }
 }
 
 #[workflow]
@@ -85,7 +85,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap_err().to_string(), "it is broken");
         soon(lab.executed("a failed", 1)).await;
         // The second callback for the failure has not returned yet.
-        lab.note("mended");
+        lab.note("repaired");
         run.retry().await.unwrap();
         soon(&run).await.unwrap();
         soon(lab.executed("a completed", 1)).await;
@@ -97,7 +97,7 @@ on_each_store! {
         engine.shutdown().await.unwrap();
         no_notices_are_left(&place).await;
         // Neither the generations nor the runs of the step have callbacks.
-        assert_eq!(lab.notes(), ["a failed", "mended", "a completed", "fork completed", "a failed"]);
+        assert_eq!(lab.notes(), ["a failed", "repaired", "a completed", "fork completed", "a failed"]);
     }
 
     async fn a_failed_callback_is_called_again_also_after_a_crash(place: Place) {

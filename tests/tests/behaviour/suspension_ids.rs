@@ -4,12 +4,12 @@ use workflow_runtime::{Code, Error, Result, Run, Suspended, step, suspend, workf
 
 use crate::support::{Lab, soon};
 
-/// Fails each time that its gate opens, until the test has noted `mended`.
+/// Fails each time that its gate opens, until the test has noted `repaired`.
 #[step(retries = 0)]
 async fn breaks(#[resource] lab: &Lab) -> Result<()> {
     let number = lab.note("breaks");
     lab.pass_gate(&format!("breaks {number}")).await;
-    if lab.count("mended") == 0 { Err(Error::new("it is broken")) } else { Ok(()) }
+    if lab.count("repaired") == 0 { Err(Error::new("it is broken")) } else { Ok(()) }
 }
 
 #[step]
@@ -88,7 +88,7 @@ on_each_store! {
             assert_eq!(waiting(&run, ["own", "second"]).await, [own.clone(), second.clone()]);
             asked.resume(&2).of(&second.id).await.unwrap();
             asked.resume(&3).of(&own.id).await.unwrap();
-            lab.note("mended");
+            lab.note("repaired");
             lab.open_gate("breaks 5");
             assert_eq!(soon(&run).await.unwrap(), [1, 2, 3]);
         }

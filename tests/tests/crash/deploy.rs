@@ -105,7 +105,7 @@ case! {
         assert_eq!((stored.status.as_str(), &stored.journal), ("stuck", &journal));
         assert_eq!(site.executions(), ["1:0", "1:1", "1:2"], "a stuck run was executed");
 
-        assert_eq!(site.result(site.build("mended"), ""), "4");
+        assert_eq!(site.result(site.build("repaired"), ""), "4");
         assert_eq!(site.executions(), ["1:0", "1:1", "1:2", "6:2", "6:3"]);
         assert_eq!(&site.stored().journal[..journal.len()], journal);
     }
@@ -126,7 +126,7 @@ case! {
         assert!(error.contains("a mistake in this variant"), "{error}");
         assert_eq!(site.stored().inbox.len(), 1);
 
-        assert_eq!(site.result(site.build("mended"), ""), "4");
+        assert_eq!(site.result(site.build("repaired"), ""), "4");
         assert_eq!(site.executions(), ["1:0", "1:1", "4:2", "4:3"], "a step whose result was there is executed again");
         assert!(site.stored().inbox.is_empty());
     }

@@ -45,10 +45,10 @@ impl<T, E> Run<T, E> {
     /// ```
     /// # use std::sync::atomic::{AtomicBool, Ordering};
     /// # use workflow_runtime::{Engine, Error, Result, step, workflow};
-    /// # static MENDED: AtomicBool = AtomicBool::new(false);
+    /// # static REPAIRED: AtomicBool = AtomicBool::new(false);
     /// #[step(retries = 0)]
     /// async fn ship(order: u64) -> Result<u64> {
-    ///     if MENDED.load(Ordering::SeqCst) { Ok(order) } else { Err(Error::new("the carrier is down")) }
+    ///     if REPAIRED.load(Ordering::SeqCst) { Ok(order) } else { Err(Error::new("the carrier is down")) }
     /// }
     /// # #[workflow] async fn checkout(order: u64) -> Result<u64> { ship(order).await }
     ///
@@ -57,7 +57,7 @@ impl<T, E> Run<T, E> {
     /// # let engine = Engine::open("memory:").await?;
     /// let run = engine.start(checkout, 7).await?;
     /// assert!((&run).await.is_err());
-    /// MENDED.store(true, Ordering::SeqCst);
+    /// REPAIRED.store(true, Ordering::SeqCst);
     /// run.retry().await?;
     /// assert_eq!(run.await?, 7);
     /// # Ok(())
