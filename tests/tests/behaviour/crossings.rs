@@ -14,6 +14,11 @@ use crate::support::{Lab, Place, soon};
 
 const QUEUE: &str = "crossings";
 
+/// Between two reads of the database. A loop without it can keep both processors from a database on the same machine.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 /// Writes to the stream `log`, and fails if its name begins with `broken` until the test has noted `repaired`.
 #[step(retries = 0)]
 async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
@@ -116,7 +121,7 @@ async fn suspended<T, E>(run: &Run<T, E>) -> Suspended {
         loop {
             match run.suspended().await.unwrap().pop() {
                 Some(suspended) => return suspended,
-                None => tokio::task::yield_now().await,
+                None => pause().await,
             }
         }
     })
@@ -179,7 +184,7 @@ on_each_store! {
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None);
             assert_eq!(code(send(&engine, 8, "another")).await, Some(Code::HookFinished));
             // The step of the queue ends after its caller.
-            soon(async { while !run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+            soon(async { while !run.suspended().await.unwrap().is_empty() { pause().await } }).await;
             assert_eq!(code(run.resume(&1).of(&before.id)).await, Some(Code::NotSuspended));
             assert_eq!((found(&engine, "stage", "asks").await, found(&engine, "of", "it").await), (1, 1));
             lab.note("repaired");
@@ -240,7 +245,7 @@ on_each_store! {
             // Now the run waits for nothing but the answer.
             soon(async {
                 while !place.journal("run").await.concat().contains("broken 1") {
-                    tokio::task::yield_now().await;
+                    pause().await;
                 }
             })
             .await;
@@ -268,7 +273,7 @@ on_each_store! {
             lab.executed("broken", 1).await;
             assert!(soon(run.cancel("enough")).await.unwrap());
             // The step of the queue ends after its caller.
-            soon(async { while !run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+            soon(async { while !run.suspended().await.unwrap().is_empty() { pause().await } }).await;
             let refused = code(engine.get_run::<(), Error>(&*before.run).resume(&1).of(&before.id)).await;
             assert!([Some(Code::NotSuspended), Some(Code::AlreadyResumed)].contains(&refused), "{refused:?}");
             assert_eq!(code(send(&engine, 7, key(elsewhere))).await, None);
@@ -331,7 +336,7 @@ on_each_store! {
         let first = suspended(&run).await;
         assert_eq!(code(send(&engine, 1, "first")).await, None);
         engine.resume_hook("next", &()).await.unwrap();
-        soon(async { while send(&engine, 2, "second").await.is_err() { tokio::task::yield_now().await } }).await;
+        soon(async { while send(&engine, 2, "second").await.is_err() { pause().await } }).await;
         for (number, key) in [(1, "first"), (2, "second"), (1, "first")] {
             assert_eq!(code(send(&engine, number, key)).await, None);
         }
