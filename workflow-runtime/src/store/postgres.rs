@@ -27,6 +27,7 @@ mod options;
 mod place;
 mod read;
 mod removal;
+mod reopens;
 mod roster;
 mod schema;
 mod segments;

@@ -17,7 +17,7 @@ use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Sent, Taken};
 use super::work::{Ours, Work};
-use super::{claims, counts, creates, effects, messages, notices, removal, schema, streams, tokens};
+use super::{claims, counts, creates, effects, messages, notices, removal, reopens, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
@@ -437,7 +437,7 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
             Answer::Unstick
         }
         Write::UnstickRun(UnstickRun { run }) => unstick_run(work, run).await?.into(),
-        Write::Reopen(Reopen { run, below }) => creates::reopen(work, run, below).await?.into(),
+        Write::Reopen(Reopen { run, below }) => reopens::reopen(work, run, below).await?.into(),
     })
 }
 

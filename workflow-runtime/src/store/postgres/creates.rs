@@ -10,11 +10,8 @@ use super::place::Place;
 use super::read::{self, get, text, time};
 use super::turns;
 use super::work::{Ours, Work};
-use super::{messages, removal, schema};
-use crate::store::{
-    About, CreateAnswer, Fence, First, JournalRow, Message, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange,
-    RunKey, Status,
-};
+use super::{removal, schema};
+use crate::store::{CreateAnswer, Fence, First, JournalRow, Message, NewRun, Replace, RowChange, RunKey, Status};
 
 /// The most journal rows that are sent in one statement.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -134,28 +131,12 @@ INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
 SELECT $1, $2, idx, turn, format, checksum, body
 FROM unnest($3, $4, $5, $6, $7) AS t (idx, turn, format, checksum, body)";
 
-const CAN_GO_ON: &str = "
-SELECT key, generation, status IN ('failed', 'cancelled') FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
-
 const CAN_BE_REPLACED: &str = "
 SELECT awaited OR followed FROM @runs WHERE key = $1 AND id = $2 AND status IN ('failed', 'cancelled') FOR UPDATE";
 
 /// Checks and locks the worker as [`CREATE`] does, with the same answer.
 const ALIVE: &str = "
 SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE";
-
-const REOPEN: &str = "
-UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
-    failing_since = NULL, error_class = NULL, error_text = NULL, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
-WHERE key = ANY ($1)";
-
-/// As `LEAVE_MESSAGES` of the SQLite store.
-const LEAVE_MESSAGES: &str = "
-UPDATE @inbox AS inbox SET unread = true, holder = 0,
-    generation = CASE WHEN unread AND inbox.generation = t.generation THEN inbox.generation + 1 ELSE inbox.generation END
-FROM unnest($1, $2) AS t (run, generation) WHERE inbox.run = t.run";
-
-const REPLACE_MESSAGES: &str = "DELETE FROM @inbox WHERE run = $1 AND sequence = ANY ($2)";
 
 const BEGIN: &str = "
 UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, required_deployment = $5, wake_at = 0
@@ -407,8 +388,8 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     Ok(Made { answer: CreateAnswer::Created(key), new: true })
 }
 
-/// Appends the first rows of a journal.
-async fn append(session: &Session<'_>, run: RunKey, generation: u64, rows: &[JournalRow]) -> Result<()> {
+/// Appends the first rows of a journal of a generation.
+pub(super) async fn append(session: &Session<'_>, run: RunKey, generation: u64, rows: &[JournalRow]) -> Result<()> {
     for rows in rows.chunks(ROWS_AT_ONCE) {
         let indexes: Vec<i64> = rows.iter().map(|row| row.index.cast_signed()).collect();
         let turns: Vec<[u8; 16]> = rows.iter().map(|row| row.turn.to_be_bytes()).collect();
@@ -465,54 +446,6 @@ pub(super) async fn replace(work: &mut Work<'_, '_>, replace: &Replace) -> Resul
         Some(made) => Ok(made),
         None => create_or_begin(work, new).await,
     }
-}
-
-/// Continues failed or cancelled runs as new generations.
-pub(super) async fn reopen(
-    work: &mut Work<'_, '_>,
-    run: &NextGeneration,
-    below: &[NextGeneration],
-) -> Result<ReopenAnswer> {
-    let session = work.session;
-    let all = || below.iter().chain([run]);
-    let keys: Vec<RunKey> = all().map(|next| next.run).collect();
-    let mut can_go_on: HashMap<RunKey, Option<u64>> = HashMap::with_capacity(keys.len());
-    for row in session.query(CAN_GO_ON, args![INT8_ARRAY: keys.clone()]).await? {
-        let generation = read::number(&row, 1)?;
-        can_go_on.insert(get(&row, 0)?, get::<bool>(&row, 2)?.then_some(generation));
-    }
-    if !can_go_on.contains_key(&run.run) {
-        return Ok(ReopenAnswer::Unknown);
-    }
-    for message in &run.messages {
-        if messages::is_known(session, run.run, message).await? {
-            return Ok(ReopenAnswer::Committed);
-        }
-    }
-    let is_ready = |next: &NextGeneration| can_go_on.get(&next.run) == Some(&Some(next.generation));
-    if !is_ready(run) {
-        return Ok(ReopenAnswer::Fenced);
-    }
-    if !below.iter().all(is_ready) {
-        return Ok(ReopenAnswer::Changed);
-    }
-    let generations: Vec<i64> = all().map(|next| next.generation.cast_signed()).collect();
-    session.query(REOPEN, args![INT8_ARRAY: keys.clone()]).await?;
-    session.query(LEAVE_MESSAGES, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
-    for NextGeneration { run, generation, rows, messages, payloads, replaced } in all() {
-        append(session, *run, generation + 1, rows).await?;
-        if !replaced.is_empty() {
-            let sequences: Vec<i64> = replaced.iter().map(|sequence| sequence.cast_signed()).collect();
-            session.query(REPLACE_MESSAGES, args![INT8: *run, INT8_ARRAY: sequences]).await?;
-        }
-        for message in messages {
-            work.receive(*run, message, None).await?;
-        }
-        for (op, message) in payloads {
-            work.receive(*run, message, Some(&About::Operation(*op))).await?;
-        }
-    }
-    Ok(ReopenAnswer::Committed)
 }
 
 async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<CreateAnswer> {
