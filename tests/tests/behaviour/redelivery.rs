@@ -58,6 +58,33 @@ async fn takes_from_many_hooks(before: bool, count: usize) -> Result<Vec<u32>> {
     Ok(taken)
 }
 
+/// Takes one payload from a hook that was opened before the charge, and the others from a hook behind a step. With `keeps`, all
+/// are from the first hook after a retry.
+#[workflow]
+async fn takes_across_the_charge(keeps: bool) -> Result<Vec<u32>> {
+    let mut mail = hook::<u32>().token("t").open();
+    let number = charges().rollback(refunds).await?;
+    if number > 1 {
+        sleep(DAY).await;
+    }
+    let mut taken = vec![(&mut mail).await?];
+    if number == 1 || !keeps {
+        drop(mail);
+        packs().await?;
+        mail = hook::<u32>().token("t").open();
+    }
+    taken.push((&mut mail).await?);
+    ships().await?;
+    taken.push(mail.await?);
+    Ok(taken)
+}
+
+#[step(retries = 0)]
+async fn packs(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("packs");
+    Ok(())
+}
+
 /// Takes from two tokens in turns.
 #[workflow]
 async fn takes_from_two_tokens() -> Result<Vec<u32>> {
@@ -296,6 +323,31 @@ on_each_store! {
                 }
             }
             send_in(&round, &engine, "t", 3).await;
+            let run: Run<Vec<u32>> = engine.get_run("r");
+            assert_eq!(soon(&run).await.unwrap(), [1, 2, 3], "{round}");
+            run.delete().await.unwrap();
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_payload_after_the_retry_is_delivered_after_those_of_a_later_hook(place: Place) {
+        for (keeps, stops) in [(false, false), (false, true), (true, true)] {
+            let (lab, round) = (lab(1), format!("keeps {keeps}, stops {stops} "));
+            let engine = open(&place, &lab, stops).await;
+            let run = engine.start(takes_across_the_charge, keeps).id("r").await.unwrap();
+            send_in(&round, &engine, "t", 1).await;
+            soon(lab.executed("packs", 1)).await;
+            send_in(&round, &engine, "t", 2).await;
+            is(&run, Status::Failed).await;
+            let mut engine = retried(&place, &lab, engine, "r", stops).await;
+            // The first hook is open again, and has the first payload.
+            send_in(&round, &engine, "t", 3).await;
+            is(&engine.get_run::<Vec<u32>, Error>("r"), Status::Suspended).await;
+            if stops {
+                engine.shutdown().await.unwrap();
+                engine = open(&place, &lab, true).await;
+            }
+            engine.get_run::<(), Error>("r").wake_up().await.unwrap();
             let run: Run<Vec<u32>> = engine.get_run("r");
             assert_eq!(soon(&run).await.unwrap(), [1, 2, 3], "{round}");
             run.delete().await.unwrap();

@@ -109,9 +109,9 @@ fn about(core: &Core, message: &InboxRow) -> Option<u64> {
     }
 }
 
-/// Whether an unread message waits for the next hook with its token.
+/// Whether an unread message may wait for a hook with its token.
 fn is_surplus(core: &Core, message: &InboxRow) -> bool {
-    about(core, message).is_some_and(|op| core.shared().heir(op).is_some())
+    about(core, message).is_some_and(|op| core.shared().may_wait(op))
 }
 
 /// Moves a cancel before the event at which the run may have got stuck and would again, even before its start.

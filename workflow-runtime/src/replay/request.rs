@@ -248,7 +248,7 @@ pub(crate) struct HookRequest {
     pub once: bool,
     /// Payloads that were delivered and not yet taken.
     pub received: VecDeque<Received>,
-    /// Whether it has yielded a payload.
+    /// Whether it has yielded a payload, or has received one of a later hook: it leaves the others to the next hook.
     pub yielded: bool,
     /// As a suspension: the generation in which it was opened, if that is not the run's: a retry does not change the id.
     pub since: Option<u64>,

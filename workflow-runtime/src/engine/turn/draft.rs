@@ -9,7 +9,7 @@ use super::super::{events, messages};
 use crate::error::Error;
 use crate::keys;
 use crate::limits::TURN_RESULTS_BYTES;
-use crate::replay::{Begins, Chunk, Command, Effects, End, Event, Heir, Kind, TurnRecord};
+use crate::replay::{Begins, Chunk, Command, Effects, End, Event, Kind, TurnRecord};
 use crate::store::{Message, Settle};
 
 /// The content of a turn before its commit.
@@ -98,7 +98,7 @@ pub(super) fn deliver(
                     draft.settles.extend(live.settle(*op, true));
                 }
                 if let Event::Payload { op, .. } = &event
-                    && matches!(driver.core.shared().heir(*op), Some(Heir::Next))
+                    && driver.core.shared().has_to_wait(*op)
                 {
                     draft.unread.push(sequence);
                     driver.core.shared().put_aside(*op);
@@ -172,10 +172,7 @@ pub(super) fn deliver(
                         draft.settles.extend(live.settle(*op, false));
                     }
                 }
-                if !driver.surplus.is_empty()
-                    && delivery.commands.iter().any(|command| matches!(command, Command::Hook { .. }))
-                {
-                    driver.core.shared().take_back();
+                if !driver.surplus.is_empty() && driver.core.shared().takes_back() {
                     let mut surplus = VecDeque::from(std::mem::take(&mut driver.surplus));
                     surplus.append(&mut arrivals);
                     arrivals = surplus;

@@ -3,6 +3,9 @@
 //! A hook that has yielded a payload may be dropped while others are queued for it: they were
 //! accepted for this token, and belong to the next hook that the run opens with it. A hook that was
 //! dropped before it yielded anything leaves nothing, since the workflow gave up waiting for it.
+//!
+//! A retry can leave a hook open while the inbox has payloads that a later hook with the same token had received. The open hook
+//! receives them if it waits and has no payload of its own; a payload that is sent after them is delivered after them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,6 +30,8 @@ pub(super) struct Surplus {
     payloads: BTreeMap<Arc<str>, Vec<Payload>>,
     /// Hooks for which the inbox may still hold messages, in the order in which they were dropped.
     dropped: VecDeque<Dropped>,
+    /// The operations whose messages were read and wait for the next hook, with their addresses.
+    aside: BTreeMap<u64, Arc<str>>,
     /// The highest number of an operation to which the replay has delivered a payload, and one: nothing is pruned before the
     /// inbox was read.
     seen: u64,
@@ -37,8 +42,6 @@ struct Dropped {
     address: Arc<str>,
     /// The number of the next operation when it was dropped: hooks from this number on are later.
     next: u64,
-    /// Whether a message for it was read and waits for the next hook.
-    waits: bool,
 }
 
 /// Messages for a dropped hook that are forwarded to the next generation of the run.
@@ -68,7 +71,7 @@ impl State {
         }
         let next = self.next_op;
         let surplus = self.surplus.get_or_insert_default();
-        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next, waits: false });
+        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next });
         let left = std::mem::take(&mut hook.received).into_iter().filter_map(|received| match received {
             Received::Payload(payload) => Some(payload),
             Received::Conflict(_) => None,
@@ -83,25 +86,38 @@ impl State {
         self.surplus.as_ref()?.dropped.iter().find(|dropped| dropped.op == op)
     }
 
-    /// The open hook that receives the payloads of a dropped one.
+    /// The open hook that receives the payloads of a dropped one: a later one, or an earlier one that waits.
     fn heir(&self, dropped: &Dropped) -> Option<u64> {
         let takes = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
-            Kind::Hook(hook) if *op >= dropped.next && hook.address == dropped.address && !hook.once => {
-                (!matches!(hook.received.front(), Some(Received::Conflict(_)))).then_some(*op)
+            Kind::Hook(hook) if hook.address == dropped.address && !hook.once => {
+                let takes = match *op >= dropped.next {
+                    true => !matches!(hook.received.front(), Some(Received::Conflict(_))),
+                    false => slot.waker.is_some() && hook.received.is_empty(),
+                };
+                takes.then_some(*op)
             }
             _ => None,
         };
         self.ops.iter().filter_map(takes).min()
     }
 
+    /// The address of a hook that is open, or was dropped.
+    fn address(&self, op: u64) -> Option<&Arc<str>> {
+        match self.ops.get(&op) {
+            Some(super::Slot { kind: Kind::Hook(hook), .. }) => Some(&hook.address),
+            _ => self.dropped(op).map(|dropped| &dropped.address),
+        }
+    }
+
     /// Passes a payload to the recipient of a dropped hook: returns its waker, or `None` if the hook has left nothing.
     pub(super) fn pass_on(&mut self, op: u64, payload: Payload) -> Option<Option<Waker>> {
         let dropped = self.dropped(op)?;
-        let (address, heir) = (dropped.address.clone(), self.heir(dropped));
+        let (address, next, heir) = (dropped.address.clone(), dropped.next, self.heir(dropped));
         if let Some(heir) = heir
             && let Some(super::Slot { kind: Kind::Hook(hook), waker, .. }) = self.ops.get_mut(&heir)
         {
             hook.received.push_back(Received::Payload(payload));
+            hook.yielded |= heir < next;
             return Some(waker.take());
         }
         self.surplus.get_or_insert_default().payloads.entry(address).or_default().push(payload);
@@ -119,7 +135,7 @@ impl State {
         if is_replayed {
             surplus.seen = surplus.seen.max(op + 1);
         } else {
-            surplus.dropped.retain(|dropped| dropped.next > op || dropped.waits);
+            surplus.dropped.retain(|dropped| dropped.next > op || surplus.aside.contains_key(&dropped.op));
         }
     }
 
@@ -137,7 +153,7 @@ impl State {
     pub(super) fn expect_forwards(&mut self, forwards: &[(u64, Box<str>)]) {
         let next = self.next_op;
         for (op, address) in forwards {
-            let expected = Dropped { op: *op, address: (**address).into(), next, waits: false };
+            let expected = Dropped { op: *op, address: (**address).into(), next };
             self.surplus.get_or_insert_default().dropped.push_back(expected);
         }
     }
@@ -150,9 +166,8 @@ impl State {
         let surplus = self.surplus.get_or_insert_default();
         surplus.payloads = payloads.iter().map(|(address, payloads)| ((**address).into(), payloads.clone())).collect();
         let dropped = forwards.iter().rev();
-        surplus.dropped = dropped
-            .map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0, waits: false })
-            .collect();
+        surplus.dropped =
+            dropped.map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0 }).collect();
     }
 }
 
@@ -170,18 +185,46 @@ impl Shared {
         surplus.dropped.retain(|dropped| dropped.next >= seen || about.contains(&dropped.op));
     }
 
-    /// Notes that a message for a dropped hook waits for the next one.
-    pub(crate) fn put_aside(&self, op: u64) {
-        let mut state = self.state();
-        let dropped = state.surplus.iter_mut().flat_map(|surplus| &mut surplus.dropped);
-        dropped.filter(|dropped| dropped.op == op).for_each(|dropped| dropped.waits = true);
+    /// Whether a message for an operation cannot be delivered now: no hook takes it, or an earlier one with its address waits.
+    pub(crate) fn has_to_wait(&self, op: u64) -> bool {
+        if self.is_unwinding() {
+            return false;
+        }
+        let state = self.state();
+        let Some(surplus) = &state.surplus else { return false };
+        let Some(address) = state.address(op) else { return false };
+        let is_next = || state.dropped(op).is_some_and(|dropped| state.heir(dropped).is_none());
+        surplus.aside.values().any(|aside| aside == address) || is_next()
     }
 
-    /// Notes that the messages that were put aside are delivered again.
-    pub(crate) fn take_back(&self) {
+    /// Notes that a message for an operation waits.
+    pub(crate) fn put_aside(&self, op: u64) {
         let mut state = self.state();
-        let dropped = state.surplus.iter_mut().flat_map(|surplus| &mut surplus.dropped);
-        dropped.for_each(|dropped| dropped.waits = false);
+        let Some(address) = state.address(op).cloned() else { return };
+        state.surplus.get_or_insert_default().aside.insert(op, address);
+    }
+
+    /// Whether a hook takes one of the messages that were put aside: then all are delivered again, in their order.
+    pub(crate) fn takes_back(&self) -> bool {
+        let mut state = self.state();
+        let Some(surplus) = &state.surplus else { return false };
+        let mut dropped = surplus.aside.keys().filter_map(|op| state.dropped(*op));
+        let takes = dropped.any(|dropped| state.heir(dropped).is_some());
+        if takes && let Some(surplus) = &mut state.surplus {
+            surplus.aside.clear();
+        }
+        takes
+    }
+
+    /// Whether an unread message for an operation may wait for a hook.
+    pub(crate) fn may_wait(&self, op: u64) -> bool {
+        if self.is_unwinding() {
+            return false;
+        }
+        let state = self.state();
+        let Some(address) = state.address(op) else { return false };
+        let mut dropped = state.surplus.iter().flat_map(|surplus| &surplus.dropped);
+        dropped.any(|dropped| dropped.address == *address)
     }
 
     /// The recipient of a payload whose hook was dropped. `None` if there is no recipient.

@@ -256,3 +256,28 @@ fn suspensions_have_the_generation_of_the_reopening_in_their_ids() {
     assert_eq!(ids(&[(0, 0), (1, 0)]), [Some("0.0.1".to_owned()), Some("0.1.1".to_owned())]);
     assert_eq!(ids(&[(1, 0)]), [Some("1.0.1".to_owned()), Some("0.1.1".to_owned())]);
 }
+
+#[test]
+fn an_open_hook_that_waits_receives_the_payload_of_a_later_hook_first() {
+    let body: Body = |_| {
+        run(async {
+            let mut early = open("a");
+            step("work", 1).await?;
+            Ok(json([early.next().await, early.next().await]))
+        })
+    };
+    let driven = Driven::start(body);
+    let placeholder = u64::MAX - 1;
+    let reopening = Reopening { forwards: vec![(placeholder, "a".into())], ..retry() };
+    let mut run = driven.replayed_as(body, next(), reopened(&driven, reopening)).unwrap();
+    assert!(run.shared().has_to_wait(placeholder), "the open hook does not wait");
+    run.shared().put_aside(placeholder);
+    assert!(run.shared().has_to_wait(0), "the payload was sent after the other");
+    run.shared().put_aside(0);
+    run.deliver(completed(1, 1));
+    assert!(run.shared().takes_back() && !run.shared().has_to_wait(placeholder));
+    run.deliver(payload(placeholder, 7));
+    assert!(!run.shared().has_to_wait(0));
+    run.deliver(payload(0, 8));
+    assert_eq!(run.end(), r#"Completed(["7","8"])"#);
+}
