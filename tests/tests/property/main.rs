@@ -19,6 +19,7 @@ mod forward;
 mod history;
 mod interpreter;
 mod keys;
+mod mail;
 mod program;
 mod recorder;
 mod world;
@@ -357,5 +358,30 @@ fn a_service_that_deduplicates_makes_each_purchase_the_right_number_of_times() {
         count(runtime().block_on(keys::test(seed, &open)));
     });
     println!("{requests:?} requests, {retries:?} retries");
+    assert!(retries.load(Ordering::Relaxed) > 0, "nothing was tested");
+}
+
+#[test]
+fn the_payloads_of_a_token_are_received_in_order_whatever_is_retried() {
+    let (taken, retries) = (AtomicU64::new(0), AtomicU64::new(0));
+    let count = |(number, retried): (usize, usize)| {
+        taken.fetch_add(number as u64, Ordering::Relaxed);
+        retries.fetch_add(retried as u64, Ordering::Relaxed);
+    };
+    let runtime = |paused| tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build();
+    each_seed(if full() { 20_000 } else { 1_000 }, |seed| {
+        let store = MemoryStore::new();
+        let runtime = runtime(true).expect("a runtime starts");
+        count(runtime.block_on(mail::test(seed, &|| Arc::new(store.clone()))));
+    });
+    each_seed(if full() { 1_000 } else { 20 }, |seed| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("workflow.db");
+        let open =
+            || Arc::new(SqliteStore::open(&path, Synchronous::Normal).expect("the store opens")) as Arc<dyn Store>;
+        let runtime = runtime(false).expect("a runtime starts");
+        count(runtime.block_on(mail::test(seed, &open)));
+    });
+    println!("{taken:?} payloads taken, {retries:?} retries");
     assert!(retries.load(Ordering::Relaxed) > 0, "nothing was tested");
 }

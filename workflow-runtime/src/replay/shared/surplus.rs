@@ -42,6 +42,8 @@ struct Dropped {
     address: Arc<str>,
     /// The number of the next operation when it was dropped: hooks from this number on are later.
     next: u64,
+    /// Whether a retry delivers its messages again: those may follow messages for later hooks.
+    again: bool,
 }
 
 /// Messages for a dropped hook that are forwarded to the next generation of the run.
@@ -71,7 +73,7 @@ impl State {
         }
         let next = self.next_op;
         let surplus = self.surplus.get_or_insert_default();
-        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next });
+        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next, again: false });
         let left = std::mem::take(&mut hook.received).into_iter().filter_map(|received| match received {
             Received::Payload(payload) => Some(payload),
             Received::Conflict(_) => None,
@@ -135,7 +137,8 @@ impl State {
         if is_replayed {
             surplus.seen = surplus.seen.max(op + 1);
         } else {
-            surplus.dropped.retain(|dropped| dropped.next > op || surplus.aside.contains_key(&dropped.op));
+            let waits = |dropped: &Dropped| dropped.again || surplus.aside.contains_key(&dropped.op);
+            surplus.dropped.retain(|dropped| dropped.next > op || waits(dropped));
         }
     }
 
@@ -152,8 +155,9 @@ impl State {
     /// Expects messages for hooks that an earlier generation had opened after this point: they are for later hooks.
     pub(super) fn expect_forwards(&mut self, forwards: &[(u64, Box<str>)]) {
         let next = self.next_op;
+        self.surplus.iter_mut().flat_map(|surplus| &mut surplus.dropped).for_each(|dropped| dropped.again = true);
         for (op, address) in forwards {
-            let expected = Dropped { op: *op, address: (**address).into(), next };
+            let expected = Dropped { op: *op, address: (**address).into(), next, again: true };
             self.surplus.get_or_insert_default().dropped.push_back(expected);
         }
     }
@@ -166,8 +170,9 @@ impl State {
         let surplus = self.surplus.get_or_insert_default();
         surplus.payloads = payloads.iter().map(|(address, payloads)| ((**address).into(), payloads.clone())).collect();
         let dropped = forwards.iter().rev();
-        surplus.dropped =
-            dropped.map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0 }).collect();
+        surplus.dropped = dropped
+            .map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0, again: false })
+            .collect();
     }
 }
 

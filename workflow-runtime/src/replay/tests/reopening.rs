@@ -281,3 +281,27 @@ fn an_open_hook_that_waits_receives_the_payload_of_a_later_hook_first() {
     run.deliver(payload(0, 8));
     assert_eq!(run.end(), r#"Completed(["7","8"])"#);
 }
+
+#[test]
+fn a_payload_for_a_hook_dropped_before_the_reopening_may_follow_payloads_for_later_hooks() {
+    let body: Body = |_| {
+        run(async {
+            let mut first = open("a");
+            let one = first.next().await;
+            drop(first);
+            let two = open("b").next().await;
+            step("work", 1).await?;
+            Ok(json([one, two, open("a").next().await]))
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(payload(0, 6));
+    let mut run = driven.replayed_as(body, next(), reopened(&driven, retry())).unwrap();
+    run.deliver(payload(1, 7));
+    assert!(run.shared().has_to_wait(0), "it waits for the next hook");
+    run.shared().put_aside(0);
+    run.deliver(completed(2, 1));
+    assert!(run.shared().takes_back());
+    run.deliver(payload(0, 8));
+    assert_eq!(run.end(), r#"Completed(["6","7","8"])"#);
+}
