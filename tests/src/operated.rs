@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Code, Engine, Error, Result, Retention, Run, RunEventKind, Status, get_run, set_attribute, set_state, step,
+    Code, Engine, Error, Result, Retention, Run, RunEventKind, Status, get_run, hook, set_attribute, set_state, step,
     step_info, suspend, workflow, writer,
 };
 
@@ -15,6 +15,8 @@ use crate::Log;
 pub const ORDER: &str = "order";
 /// The run that is forked from it.
 pub const FORK: &str = "fork";
+/// A run that receives payloads, fails, and receives them again when it is retried.
+pub const MAIL: &str = "mail";
 /// A run that is cancelled and removed by retention: each process starts it again.
 pub const FORGOTTEN: &str = "forgotten";
 /// A run that is created and deleted.
@@ -86,6 +88,32 @@ pub async fn order(started: String) -> Result<Receipt> {
 }
 
 #[step]
+async fn charge(#[resource] log: &Log) -> Result<u32> {
+    note(log).await
+}
+
+#[step]
+async fn refund(#[resource] log: &Log, _charge: u32) -> Result<()> {
+    note(log).await?;
+    Ok(())
+}
+
+/// Receives a letter by a hook that was opened before a step which is undone, and two by a hook that was opened behind it. It
+/// fails in its first generation.
+#[workflow]
+async fn collect() -> Result<Vec<u32>> {
+    let mut first = hook::<u32>().token(MAIL).open();
+    charge().rollback(refund).await?;
+    let mut letters = vec![(&mut first).await?];
+    drop(first);
+    let mut second = hook::<u32>().token(MAIL).open();
+    letters.push((&mut second).await?);
+    ship(LATE.into()).await?;
+    letters.push(second.await?);
+    Ok(letters)
+}
+
+#[step]
 async fn leave() -> Result<()> {
     writer("lines").write(&1).await
 }
@@ -130,7 +158,35 @@ pub async fn operate(engine: &Engine, life: &str, mut report: impl FnMut(String)
     let fork = engine.get_run(FORK);
     resume(&fork, life, &mut report).await?;
     report(format!("result {FORK} {}", serde_json::to_string(&fork.await?)?));
+    exchange_letters(engine, &mut report).await?;
     forget(engine).await
+}
+
+/// Starts a run, sends it letters, and retries it when it has failed.
+async fn exchange_letters(engine: &Engine, report: &mut impl FnMut(String)) -> Result<()> {
+    let run = engine.start(collect, ()).id(MAIL).await?;
+    report(format!("started {MAIL}"));
+    post(engine, 1).await?;
+    post(engine, 2).await?;
+    if run.info().await?.generation == 0 && (&run).await.is_err_and(|error| error.code() == Code::User) {
+        report(answer("retry", MAIL, run.retry().await));
+    }
+    report(answer("retry", MAIL, run.retry().await));
+    post(engine, 3).await?;
+    report(format!("result {MAIL} {}", serde_json::to_string(&run.await?)?));
+    Ok(())
+}
+
+/// Sends a letter as soon as a hook accepts it. A letter that was accepted from an earlier process is not delivered again.
+async fn post(engine: &Engine, letter: u32) -> Result<()> {
+    loop {
+        match engine.resume_hook(MAIL, &letter).idempotency_key(letter.to_string()).await {
+            Err(error) if [Code::HookNotFound, Code::HookDisposed, Code::HookFinished].contains(&error.code()) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn answer<T>(call: &str, run: &str, answer: Result<T>) -> String {

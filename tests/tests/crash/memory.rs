@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use workflow_runtime::Engine;
 use workflow_runtime::store::MemoryStore;
 use workflow_tests::everything::{Outcome, everything};
-use workflow_tests::operated::{DELETED, FORGOTTEN, FORK, ORDER, operate, retention};
+use workflow_tests::operated::{DELETED, FORGOTTEN, FORK, MAIL, ORDER, operate, retention};
 use workflow_tests::{Execution, Log};
 
 use super::check::{Crash, assert_continuous, assert_issued};
@@ -137,7 +137,7 @@ impl Operated {
         match worked {
             Some(Ok(worked)) => worked.expect("the calls succeed"),
             Some(Err(_)) => {
-                let ids = [ORDER, FORK, FORGOTTEN, DELETED].map(str::to_owned);
+                let ids = [ORDER, FORK, MAIL, FORGOTTEN, DELETED].map(str::to_owned);
                 panic!(
                     "the work hangs after {lines:?}:\n{}",
                     snapshot::text(&snapshot::of_memory(&self.store, &ids).await)
@@ -156,7 +156,7 @@ impl Operated {
             }
         }
         let executions = self.executions();
-        let stored = snapshot::of_memory(&self.store, &[ORDER.to_owned(), FORK.to_owned()]).await;
+        let stored = snapshot::of_memory(&self.store, &[ORDER, FORK, MAIL].map(str::to_owned)).await;
         let crash = Crash { stored, executions: executions.len() };
         assert_issued(&crash, &executions);
         self.crashes.push(crash);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use workflow_tests::operated::{DELETED, FORGOTTEN, FORK, ORDER, Receipt};
+use workflow_tests::operated::{DELETED, FORGOTTEN, FORK, MAIL, ORDER, Receipt};
 use workflow_tests::{Execution, operation};
 
 use super::place::Kind;
@@ -13,7 +13,7 @@ use super::sweep::{History, Program, at_fail_points, at_random_instants};
 use super::{blocking, full};
 
 const OPERATE: Program =
-    Program { path: env!("CARGO_BIN_EXE_operate"), args: &[], results: 2, forgets: &[FORGOTTEN, DELETED], check };
+    Program { path: env!("CARGO_BIN_EXE_operate"), args: &[], results: 3, forgets: &[FORGOTTEN, DELETED], check };
 
 fn check(history: &History) {
     assert_operated(&history.answers, &history.results);
@@ -27,12 +27,14 @@ pub fn assert_operated(answers: &[(usize, String)], results: &BTreeMap<String, S
     let (order, fork) = (receipt(ORDER), receipt(FORK));
     assert_eq!((&*order.carrier, &*fork.carrier), ("late", "punctual"));
     assert_eq!(order.started, fork.started, "the fork has another result of a step before its start");
+    assert_eq!(results[MAIL], "[1,2,3]", "the letters were not received once and in order");
     let resumed: &[&str] = &["already_resumed", "not_suspended"];
     let calls = [
         ("start order", Some(order.started), &["already_started"][..]),
         ("approve order", Some(order.approved), resumed),
         ("sign order", Some(order.signed), resumed),
         ("retry order", None, &["not_repairable"][..]),
+        ("retry mail", None, &["not_repairable"]),
         ("approve fork", Some(fork.approved), resumed),
         ("sign fork", Some(fork.signed), resumed),
     ];
@@ -60,16 +62,18 @@ pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
         let is_kept = match &*execution.run {
             ORDER => ["pack", "approve"].contains(&&*execution.step) && execution.op >= operation(1, 0),
             FORK => execution.step == "pack",
+            // Its rollback has undone the only step that had succeeded.
+            MAIL => false,
             _ => true,
         };
         assert!(!is_kept, "a succeeded step was executed again: {execution:?}");
     }
-    assert_eq!(end.keys().collect::<Vec<_>>(), [FORK, ORDER]);
+    assert_eq!(end.keys().collect::<Vec<_>>(), [FORK, MAIL, ORDER]);
     let generations = |run: &str| end[run].journal.last().map(|row| row.generation);
     assert_eq!(
-        (generations(ORDER), generations(FORK)),
-        (Some(1), Some(0)),
-        "the order was retried once, the fork was not"
+        (generations(ORDER), generations(MAIL), generations(FORK)),
+        (Some(1), Some(1), Some(0)),
+        "the order and the mail were retried once, the fork was not"
     );
     let source = |run: &str| {
         let rows: Vec<Value> =
