@@ -11,4 +11,4 @@ mod run;
 #[doc(hidden)]
 pub use inventory;
 
-pub use self::run::{Case, Needs, main, thread, threads, wait};
+pub use self::run::{Case, Needs, main, pause, thread, threads, wait};

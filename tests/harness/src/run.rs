@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -212,4 +213,10 @@ fn every_test_is_registered(directory: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Waits before a test looks again at what other tasks or a database do: a loop without a pause can take the processor
+/// from them.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }

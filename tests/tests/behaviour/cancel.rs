@@ -152,7 +152,7 @@ on_each_store! {
         let run = client.start(naps, ()).id("r").await.unwrap();
         run.wake_up().await.unwrap();
         let cancels = [run.clone(), run.clone()].map(|run| tokio::spawn(async move { run.cancel("enough").await }));
-        soon(async { while place.inbox("r").await < 4 { tokio::task::yield_now().await } }).await;
+        soon(async { while place.inbox("r").await < 4 { workflow_harness::pause().await } }).await;
         let _engine = place.open(&lab).await;
         for cancel in cancels {
             assert!(soon(cancel).await.unwrap().unwrap());
@@ -298,7 +298,7 @@ on_each_store! {
         let cancel = Arc::new(run.clone());
         let cancel = tokio::spawn(async move { cancel.cancel("enough").await });
         while !place.journal("nap").await.concat().contains("cancel") && place.inbox("nap").await == 0 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         cancel.abort();
         drop((run, engine));

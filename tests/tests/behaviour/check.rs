@@ -133,7 +133,7 @@ async fn client(place: &Place) -> Client {
 
 async fn suspended<T, E>(run: &workflow_runtime::Run<T, E>) {
     while run.status().await.unwrap() != Status::Suspended {
-        tokio::task::yield_now().await;
+        workflow_harness::pause().await;
     }
 }
 
@@ -259,7 +259,7 @@ on_each_store! {
         let check = tokio::spawn(engine.runs().check());
         soon(async {
             while !is_changed(&format!("{test} is replayed")) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

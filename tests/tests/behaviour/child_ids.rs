@@ -112,7 +112,7 @@ pub(super) async fn status(engine: &Engine, id: &str) -> Status {
 pub(super) async fn becomes(engine: &Engine, id: &str, wanted: Status) {
     soon(async {
         while status(engine, id).await != wanted {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -199,7 +199,7 @@ on_each_store! {
         let second = engine.start(sends_off_and_waits, ("c".into(), "a".into())).id("second").await.unwrap();
         soon(async {
             while engine.resume_hook("go on", &()).await.is_err() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

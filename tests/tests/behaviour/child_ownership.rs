@@ -208,7 +208,7 @@ on_each_store! {
         lab.open_gate("generation");
         soon(async {
             while run.info().await.unwrap().generation == 0 || status(&engine, "p").await != Status::Suspended {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;
@@ -231,7 +231,7 @@ on_each_store! {
             let store = place.store();
             soon(async {
                 while store.run(parent).await.unwrap().unwrap().fence.owner != 0 {
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
             })
             .await;

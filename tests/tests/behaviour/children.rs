@@ -145,7 +145,7 @@ async fn child_of(run: &Run<impl Sized, impl Sized>) -> String {
         if let Some(child) = run.children().await.unwrap().pop() {
             return child;
         }
-        tokio::task::yield_now().await;
+        workflow_harness::pause().await;
     }
 }
 
@@ -158,7 +158,7 @@ async fn ended(engine: &Engine, id: &str) -> Status {
             return status;
         }
         // The run may be stuck until the cancel's message ends it.
-        tokio::task::yield_now().await;
+        workflow_harness::pause().await;
     }
 }
 
@@ -221,7 +221,7 @@ on_each_store! {
         lab.executed("a", 1).await;
         let store = place.store();
         while store.run("parent").await.unwrap().unwrap().fence.owner != 0 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         lab.open_gate("a");
         assert_eq!(run.await.unwrap(), "a of parent");

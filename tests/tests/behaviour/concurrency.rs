@@ -129,7 +129,7 @@ on_each_store! {
         for (turns, name) in [(2, "z"), (3, "x"), (4, "y")] {
             lab.open_gate(name);
             while place.rows("run").await.len() < turns {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         }
         assert_eq!(run.await.unwrap(), ["z", "x", "y"]);
@@ -153,13 +153,13 @@ on_each_store! {
         let engine = place.builder(&lab).concurrency(3).open().await.unwrap();
         let run = engine.start(gathers, 20).await.unwrap();
         while lab.notes().len() < 3 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         for n in 0..20 {
             assert!(lab.notes().len() <= n + 3);
             lab.open_gate(&lab.notes()[n]);
             while lab.notes().len() < (n + 4).min(20) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         }
         assert_eq!(run.await.unwrap(), 20);

@@ -273,7 +273,7 @@ on_each_store! {
         let run = engine.start(undoes_before_it_goes_on, true).id("run").await.unwrap();
         lab.executed("slow", 1).await;
         while !place.journal("run").await.concat().contains("continued") {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         engine.resume_hook("t", "carried").await.unwrap();
         lab.open_gate("slow");
@@ -287,7 +287,7 @@ on_each_store! {
         let run = engine.start(undoes_before_it_goes_on, true).id("run").await.unwrap();
         lab.executed("slow", 1).await;
         while !place.journal("run").await.concat().contains("continued") {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         let (cancelled, ()) = tokio::join!(run.cancel("enough"), async { lab.open_gate("slow") });
         assert!(cancelled.unwrap());
@@ -300,7 +300,7 @@ on_each_store! {
         for _ in 0..20 {
             let run = engine.start(for_ever, 0).await.unwrap();
             while run.info().await.unwrap().generation < 3 {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
             assert!(run.cancel("enough").await.unwrap());
             assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);

@@ -103,7 +103,7 @@ async fn start_waiting(engine: &Engine, id: &str) {
     let run = engine.start(waits, ()).id(id).await.unwrap();
     soon(async {
         while run.status().await.unwrap() != Status::Suspended {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -117,7 +117,7 @@ on_each_store! {
         let failing = engine.start(retries, ()).id("failing").await.unwrap();
         soon(async {
             while failing.info().await.unwrap().failing_since.is_none() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

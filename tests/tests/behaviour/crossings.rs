@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use workflow_harness::pause;
 use workflow_runtime::{
     Code, Engine, Error, OutputChunk, Result, Run, Status, Suspended, hook, remove_attribute, set_attribute, step,
     suspend, workflow, writer,
@@ -13,11 +14,6 @@ use workflow_runtime::{
 use crate::support::{Lab, Place, soon};
 
 const QUEUE: &str = "crossings";
-
-/// Between two reads of the database. A loop without it can keep both processors from a database on the same machine.
-async fn pause() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
 
 /// Writes to the stream `log`, and fails if its name begins with `broken` until the test has noted `repaired`.
 #[step(retries = 0)]

@@ -63,7 +63,7 @@ async fn asked(engine: &Engine, number: u32) {
     soon(async {
         while !engine.get_hook("question").await.is_ok_and(|hook| hook.metadata == Some(number.into()) && hook.is_open)
         {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

@@ -79,13 +79,13 @@ async fn cases(client: &Client, tag: &str) -> Vec<Case> {
     client.start(asks, ()).id(id("resumed")).await.unwrap();
     soon(async {
         while run("resumed").suspended().await.unwrap().is_empty() {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;
     soon(async {
         while client.get_hook(&id("token")).await.is_err() {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;

@@ -75,14 +75,14 @@ async fn open(place: &Place, lab: &Lab, clock: &ManualClock) -> Engine {
 async fn given_back(place: &Place, id: &str) {
     let store = place.store();
     while store.run(id).await.unwrap().unwrap().fence.owner != 0 {
-        tokio::task::yield_now().await;
+        workflow_harness::pause().await;
     }
 }
 
 /// Waits until the sleep is recorded: its deadline is computed at that time.
 async fn sleeping(run: &Run<(usize, SystemTime)>) {
     while run.info().await.unwrap().wakes_at.is_none() {
-        tokio::task::yield_now().await;
+        workflow_harness::pause().await;
     }
 }
 
@@ -108,7 +108,7 @@ on_each_store! {
         clock.set(START + HOUR - 1);
         let store = place.store();
         while store.run("nap").await.unwrap().unwrap().fence.owner == 0 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         assert_eq!(run.status().await.unwrap(), Status::Suspended, "the run does not continue before its deadline");
         clock.set(START + HOUR);
@@ -189,7 +189,7 @@ on_each_store! {
         let engine = place.open(&lab).await;
         let run = engine.start(fails_twice, ()).id("run").await.unwrap();
         for attempts in [1, 2] {
-            soon(async { while place.rows("run").await.len() < attempts + 1 { tokio::task::yield_now().await } }).await;
+            soon(async { while place.rows("run").await.len() < attempts + 1 { workflow_harness::pause().await } }).await;
             assert_eq!(lab.count("fails"), attempts);
             run.wake_up().await.unwrap();
         }
@@ -201,12 +201,12 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.start(fails_twice, ()).id("run").await.unwrap();
-        soon(async { while place.rows("run").await.len() < 2 { tokio::task::yield_now().await } }).await;
+        soon(async { while place.rows("run").await.len() < 2 { workflow_harness::pause().await } }).await;
         engine.shutdown().await.unwrap();
         let engine = place.open(&lab).await;
         let run: Run<usize> = engine.get_run("run");
         run.wake_up().await.unwrap();
-        soon(async { while place.rows("run").await.len() < 3 { tokio::task::yield_now().await } }).await;
+        soon(async { while place.rows("run").await.len() < 3 { workflow_harness::pause().await } }).await;
         assert_eq!(lab.count("fails"), 2);
         run.wake_up().await.unwrap();
         assert_eq!(soon(run).await.unwrap(), 3);
@@ -228,7 +228,7 @@ on_each_store! {
         given_back(&place, "run").await;
         run.wake_up().await.unwrap();
         while place.rows("run").await.len() < 2 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         assert!(place.journal("run").await.concat().contains(r#"{"woken":{"op":"#));
         given_back(&place, "run").await;

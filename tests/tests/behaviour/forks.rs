@@ -270,7 +270,7 @@ on_each_store! {
             let run = run.clone();
             async move { run.cancel("not now").await }
         });
-        soon(async { while place.inbox("r").await < 2 { tokio::task::yield_now().await } }).await;
+        soon(async { while place.inbox("r").await < 2 { workflow_harness::pause().await } }).await;
         let engine = engine(&place, &lab).await;
         assert!(soon(cancel).await.unwrap().unwrap());
         assert_eq!(events(&run).await.len(), 1, "the run has not begun");

@@ -382,7 +382,7 @@ on_each_store! {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(keeps_children, "x".into()).await.unwrap();
-        soon(async { while lab.count("ship x") == 0 { tokio::task::yield_now().await } }).await;
+        soon(async { while lab.count("ship x") == 0 { workflow_harness::pause().await } }).await;
         let children = run.children().await.unwrap();
         assert_eq!(children.len(), 2);
         // They have the tokens before a child of the fork asks for one.
@@ -397,7 +397,7 @@ on_each_store! {
             loop {
                 let theirs = fork.children().await.unwrap();
                 if !theirs.is_empty() { break theirs; }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         }).await;
         assert!(theirs.iter().all(|child| !children.contains(child)));
@@ -411,7 +411,7 @@ on_each_store! {
             assert!(!child.status().await.unwrap().is_terminal(), "the child of the source is not cancelled");
         }
         for token in ["free x", "own x"] {
-            soon(async { while engine.resume_hook(token, &()).await.is_err() { tokio::task::yield_now().await } }).await;
+            soon(async { while engine.resume_hook(token, &()).await.is_err() { workflow_harness::pause().await } }).await;
         }
         let _ = soon(&run).await;
     }
@@ -429,7 +429,7 @@ async fn event_of<T, E>(run: &Run<T, E>, step: usize) -> u64 {
             let mut steps = events.iter().filter(|event| matches!(event.kind, RunEventKind::StepStarted { .. }));
             match steps.nth(step) {
                 Some(event) => break event.index,
-                None => tokio::task::yield_now().await,
+                None => workflow_harness::pause().await,
             }
         }
     })
@@ -443,7 +443,7 @@ async fn opened<T, E>(run: &Run<T, E>) -> u64 {
             let events = events(run).await;
             match events.iter().find(|event| matches!(event.kind, RunEventKind::HookOpened { .. })) {
                 Some(event) => break event.index,
-                None => tokio::task::yield_now().await,
+                None => workflow_harness::pause().await,
             }
         }
     })

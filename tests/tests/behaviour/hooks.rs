@@ -148,7 +148,7 @@ on_each_store! {
             drop(engine.start(draws, ()).id(id).await.unwrap());
         }
         while lab.notes().len() < 2 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         drop(engine);
         let tokens: BTreeSet<String> = lab.notes().iter().map(|note| note["token ".len()..].to_owned()).collect();
@@ -265,7 +265,7 @@ on_each_store! {
             // Wait for the turn that opens the hook again. A payload sent before it belongs to the old hook, and would
             // stay unread.
             while place.rows("run").await.len() < number as usize + 2 {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         }
         assert_eq!(run.await.unwrap(), [0, 1, 2, 3]);
@@ -279,7 +279,7 @@ on_each_store! {
         engine.resume_hook("t", &2u32).await.unwrap();
         lab.open_gate("ready");
         while place.inbox("run").await != 1 || engine.get_run::<(), Error>("run").info().await.unwrap().wakes_at.is_none() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         for _ in 0..8 {
             drop(engine);
@@ -300,7 +300,7 @@ on_each_store! {
         drop(engine.start(collects, ("t".into(), 2)).id("run").await.unwrap());
         engine.resume_hook("t", &1u32).await.unwrap();
         while place.rows("run").await.len() < 2 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         for _ in 0..8 {
             drop(engine);

@@ -101,7 +101,7 @@ pub(super) async fn published(lab: &Lab) -> String {
             if let Some(path) = lab.notes().into_iter().find(|note| note.starts_with('/')) {
                 return format!("/webhooks{path}");
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await

@@ -333,7 +333,7 @@ on_each_store! {
         // The reservation has begun, and succeeds after the charge has failed.
         soon(async {
             while run.steps().await.unwrap().iter().all(|step| step.status != workflow_runtime::StepStatus::Failed) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

@@ -290,7 +290,7 @@ on_each_store! {
         clock.pass(100);
         soon(async {
             while lab.count("a begins") < 2 {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
                 clock.pass(10);
             }
         })
@@ -313,12 +313,12 @@ on_each_store! {
         clock.pass(60_000);
         let store = place.store();
         while store.acquire(1).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         let _heir = with_all_callbacks(place.builder_at(&lab, &clock), &lab).open().await.unwrap();
         soon(async {
             while lab.count("a completed") == 0 {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
                 clock.pass(1);
             }
         })
@@ -385,7 +385,7 @@ on_each_store! {
         });
         // The engine refuses new runs, and the callback has not returned.
         while engine.start(ends, 0).await.is_ok() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         calls.open_gate("slow");
         soon(shutdown).await.unwrap().unwrap();
@@ -415,7 +415,7 @@ async fn no_notices_are_left(place: &Place) {
     let store = place.store();
     soon(async {
         while !store.notices(&all, 0, 10).await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

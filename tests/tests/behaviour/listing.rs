@@ -77,7 +77,7 @@ async fn is_failing(engine: &Engine, id: &str, expected: bool) -> RunInfo {
             if info.failing_since.is_some() == expected {
                 return info;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await

@@ -44,7 +44,7 @@ async fn suspended<T, E>(run: &Run<T, E>) -> workflow_runtime::Suspended {
             if let Some(suspended) = run.suspended().await.unwrap().pop() {
                 return suspended;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await
@@ -75,7 +75,7 @@ on_each_store! {
                 assert_eq!(suspended(&run).await.label, label);
                 run.resume(&value).label(label.clone()).await.unwrap();
                 if value == "a" {
-                    soon(async { while run.suspended().await.unwrap().iter().all(|it| it.payload != 1) { tokio::task::yield_now().await } }).await;
+                    soon(async { while run.suspended().await.unwrap().iter().all(|it| it.payload != 1) { workflow_harness::pause().await } }).await;
                 }
             }
             assert_eq!(soon(&run).await.unwrap(), "ab");

@@ -167,7 +167,7 @@ on_each_store! {
         let outcome = soon(run.outcome()).await.unwrap();
         assert_eq!((outcome.status, outcome.result.unwrap_err().code()), (Status::Cancelled, Code::Cancelled));
         let suspended = engine.start(suspends, ()).await.unwrap();
-        soon(async { while suspended.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while suspended.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         assert!(soon(suspended.cancel("enough")).await.unwrap());
         assert_eq!(soon(suspended.outcome()).await.unwrap().steps[0].status, StepStatus::Cancelled);
     }
@@ -183,7 +183,7 @@ on_each_store! {
     async fn steps_of_an_unfinished_run(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(suspends, ()).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         let steps = run.steps().await.unwrap();
         assert_eq!((steps[0].status, steps[0].attempts), (StepStatus::Suspended, 1));
         assert_eq!((steps[0].suspended.clone(), steps[0].ended_at), (Some(json!("how much?")), None));
@@ -267,7 +267,7 @@ on_each_store! {
         assert_eq!(events[3].kind, RunEventKind::Ended { end: Ending::Continued { input: json!(0) } });
         assert_eq!(events.iter().map(|event| event.generation).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1, 1, 1]);
         let run = engine.start(suspends, ()).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         run.resume(&5).await.unwrap();
         assert_eq!(kinds(&history(&run).await), [
             "started", "step_started", "step_suspended", "step_resumed", "step_completed", "ended",

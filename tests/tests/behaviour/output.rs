@@ -235,7 +235,7 @@ on_each_store! {
             let takes = taken.clone();
             let run = starts.start(of_a_queue, 5).output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
             soon(&run).await.unwrap();
-            soon(async { while taken.len() < 5 { tokio::task::yield_now().await } }).await;
+            soon(async { while taken.len() < 5 { workflow_harness::pause().await } }).await;
             assert_eq!(taken.of("elsewhere"), [0, 1, 2, 3, 4]);
         }
     }

@@ -74,7 +74,7 @@ async fn start_all(engine: &Engine, id: &str) -> Result<Waiting> {
 async fn suspended<T, E>(run: &Run<T, E>) {
     soon(async {
         while run.suspended().await.unwrap().is_empty() {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;

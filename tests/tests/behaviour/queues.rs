@@ -260,7 +260,7 @@ on_each_store! {
                 if begun.len() >= want {
                     break begun;
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             };
             assert_eq!(begun.len(), want, "{begun:?}");
             let next = begun.into_iter().find(|name| !done.contains(name)).unwrap();
@@ -303,7 +303,7 @@ on_each_store! {
         // The step waits in the queue again when it is resumed.
         soon(async {
             while first.resume(&7u32).label("asks").await.is_err() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;
@@ -369,7 +369,7 @@ on_each_store! {
         engine.resume_hook("fail", &()).hold_for(Duration::from_secs(60)).await.unwrap();
         // The second step is running, and the failure does not stop it.
         while !place.journal("run").await.concat().contains("unwinds") {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         lab.open_gate("second");
         assert_eq!(run.await.unwrap_err().to_string(), "enough");

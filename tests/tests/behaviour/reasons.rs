@@ -219,7 +219,7 @@ impl Place {
         let asked = tokio::time::timeout(Duration::from_secs(30), async {
             while found != expected {
                 found = self.sentences(id).await;
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         });
         if asked.await.is_err() {
@@ -366,7 +366,7 @@ on_each_store! {
         let mut children = Vec::new();
         for id in ["parent", "drops"] {
             let run = engine.get_run::<(), Error>(id);
-            soon(async { while run.children().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+            soon(async { while run.children().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
             children.extend(run.children().await.unwrap());
         }
         for child in &children {

@@ -135,7 +135,7 @@ on_each_store! {
                 if counts.iter().all(|(status, count)| status.is_terminal() || *count == 0) {
                     return counts;
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         });
         let counts = counts.await.expect("some runs do not end");

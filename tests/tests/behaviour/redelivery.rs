@@ -241,7 +241,7 @@ async fn send_in(round: &str, engine: &Engine, token: &str, number: u32) {
     let sends = async || engine.resume_hook(token, &number).idempotency_key(&*key).await;
     soon(async {
         while sends().await.is_err() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -250,7 +250,7 @@ async fn send_in(round: &str, engine: &Engine, token: &str, number: u32) {
 async fn is<T, E>(run: &Run<T, E>, status: Status) {
     soon(async {
         while run.status().await.unwrap() != status {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -263,7 +263,7 @@ async fn suspended<T, E>(run: &Run<T, E>, label: &str) -> Suspended {
             let found = run.suspended().await.unwrap().into_iter().find(|suspended| suspended.label == label);
             match found {
                 Some(found) => return found,
-                None => tokio::task::yield_now().await,
+                None => workflow_harness::pause().await,
             }
         }
     })
@@ -500,7 +500,7 @@ on_each_store! {
                     if tokens.len() == count {
                         return tokens;
                     }
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
             })
             .await

@@ -103,7 +103,7 @@ async fn until(clock: &ManualClock, mut now: u64, mut what: impl AsyncFnMut() ->
         while !what().await {
             now += 100;
             clock.set(now);
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -419,7 +419,7 @@ on_each_store! {
         });
         soon(async {
             while place.inbox("r").await < 2 {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

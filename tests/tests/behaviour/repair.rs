@@ -233,7 +233,7 @@ on_each_store! {
             loop {
                 match (&run).await {
                     Ok(five) => break five,
-                    Err(_) => tokio::task::yield_now().await,
+                    Err(_) => workflow_harness::pause().await,
                 }
             }
         };
@@ -327,7 +327,7 @@ on_each_store! {
 pub(super) async fn until_suspended<T, E>(run: &Run<T, E>) {
     soon(async {
         while run.suspended().await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

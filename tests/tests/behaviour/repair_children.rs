@@ -163,7 +163,7 @@ pub(super) async fn state_of<T, E>(run: &Run<T, E>) -> (Status, u64) {
 async fn until_hook(engine: &Client, token: &str) {
     soon(async {
         while engine.get_hook(token).await.is_err() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -173,7 +173,7 @@ async fn until_hook(engine: &Client, token: &str) {
 async fn answer(engine: &Client, token: &str, text: &str) {
     soon(async {
         while engine.resume_hook(token, &text).await.is_err() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -447,7 +447,7 @@ on_each_store! {
                 tokio::spawn(async move { canceller.cancel("too late").await });
                 soon(async {
                     while at.inbox("r").await == 0 {
-                        tokio::task::yield_now().await;
+                        workflow_harness::pause().await;
                     }
                 })
                 .await;

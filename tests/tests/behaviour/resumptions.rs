@@ -128,7 +128,7 @@ on_each_store! {
         assert_eq!(first.id.split('.').count(), 3, "generation, operation and number: {}", first.id);
         let click = |value: u32, id: &str| run.resume(&value).of(id).into_future();
         click(1, &first.id).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { workflow_harness::pause().await } }).await;
         let second = run.suspended().await.unwrap().remove(0);
         assert_ne!(second.id, first.id);
         click(1, &first.id).await.unwrap();
@@ -148,7 +148,7 @@ on_each_store! {
         let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
         let again = run.suspended().await.unwrap().remove(0);
         run.resume(&1u32).of(again.id).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { workflow_harness::pause().await } }).await;
         assert!(run.cancel("enough").await.unwrap());
     }
 
@@ -158,7 +158,7 @@ on_each_store! {
         let run = engine.start(asks_in_turn, 60).await.unwrap();
         let first = run.suspended().await.unwrap().remove(0);
         clock.set(70_000);
-        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { workflow_harness::pause().await } }).await;
         let error = run.resume(&1u32).of(first.id).await.unwrap_err();
         assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
         assert!(format!("{error:?}").contains("dropped it before it was resumed"), "{error:?}");
@@ -173,7 +173,7 @@ on_each_store! {
         let first = run.suspended().await.unwrap().remove(0);
         assert!(first.step.as_deref().is_some_and(|step| step.ends_with("::asks_inside")), "{first:?}");
         run.resume(&3u32).of(first.id.clone()).await.unwrap();
-        soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
+        soon(async { while labels(&run).await != ["second"] { workflow_harness::pause().await } }).await;
         let second = run.suspended().await.unwrap().remove(0);
         assert_ne!(second.id, first.id);
         assert_eq!(run.resume(&4u32).of(first.id).await.unwrap_err().code(), Code::AlreadyResumed);
@@ -200,11 +200,11 @@ on_each_store! {
         assert_eq!(store.commit(&[Write::Deliver(misfit)]).await.unwrap(), [Answer::Deliver(DeliverAnswer::Committed)]);
         soon(async {
             while run.resume(&1u32).of(first.id.clone()).await.is_err() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;
-        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { workflow_harness::pause().await } }).await;
         run.resume(&2u32).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), [1, 2]);
     }

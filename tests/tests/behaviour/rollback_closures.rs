@@ -126,7 +126,7 @@ on_each_store! {
             soon(&run).await.unwrap();
             soon(async {
                 while is_held(run.id()) {
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
             })
             .await;

@@ -141,7 +141,7 @@ on_each_store! {
         faulty.plan(|_| None);
         faulty.end_right();
         while engine.health().await.unwrap().executes {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         armed.store(true, Ordering::SeqCst);
         lab.open_gate("claim");
@@ -167,7 +167,7 @@ on_each_store! {
         assert_eq!(store.inbox(key).await.unwrap().1.len(), 1);
         let engine = place.open(&lab).await;
         while !store.inbox(key).await.unwrap().1.is_empty() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         drop(engine);
     }

@@ -159,7 +159,7 @@ on_each_store! {
         clock.set(START + HOUR / 2);
         lab.open_gate("first");
         while place.rows(run.id()).await.len() < 2 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         clock.set(START + HOUR);
         assert_eq!(run.await.unwrap(), at(START + HOUR));
@@ -170,7 +170,7 @@ on_each_store! {
         let engine = place.open_at(&lab, &clock).await;
         drop(engine.start(retries, ()).id("run").await.unwrap());
         while place.rows("run").await.len() < 2 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         drop(engine);
         let engine = place.open_at(&lab, &clock).await;
@@ -228,7 +228,7 @@ on_each_store! {
         let engine = open().await;
         engine.start(retries, ()).id("run").await.unwrap();
         while place.rows("run").await.len() < 2 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         engine.shutdown().await.unwrap();
         let engine = open().await;

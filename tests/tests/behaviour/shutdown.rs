@@ -29,7 +29,7 @@ on_each_store! {
             async move { engine.shutdown().await }
         });
         while engine.start(two_steps, ()).id("run").await.is_ok() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         lab.open_gate("first");
         shutdown.await.unwrap().unwrap();

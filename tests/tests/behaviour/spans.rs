@@ -129,7 +129,7 @@ on_each_store! {
         let start = client.start(traced_with_a_child, ()).id("r").tracing(TracingOptions::new().traceparent(&header));
         let run = start.await.unwrap();
         let (first, before) = open(&place, &lab).await;
-        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         first.shutdown().await.unwrap();
         let (second, exporter) = open(&place, &lab).await;
         run.resume(&5).await.unwrap();
@@ -156,7 +156,7 @@ on_each_store! {
         let (engine, exporter) = open(&place, &Lab::new()).await;
         let tracing = TracingOptions::new().metadata("release", &json!({"major": 7})).metadata("region", &"eu");
         let run = engine.start(traced_with_a_child, ()).tracing(tracing).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         run.resume(&5).await.unwrap();
         soon(&run).await.unwrap();
         let mut all = spans(&exporter, run.id()).await;
@@ -220,7 +220,7 @@ on_each_store! {
             (TracingOptions::new().hide_output(), "workflow.output", "workflow.input"),
         ] {
             let run = engine.start(traced_with_a_child, ()).tracing(tracing).await.unwrap();
-            soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+            soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
             run.resume(&5).await.unwrap();
             soon(&run).await.unwrap();
             let child = run.children().await.unwrap().remove(0);
@@ -264,7 +264,7 @@ on_each_store! {
         for (number, payload) in [1, 1].into_iter().enumerate() {
             engine.resume_hook("numbers", &payload).await.unwrap();
             // The run is unfinished, and each wait for a payload has its own span.
-            soon(async { while of(&exporter, run.id()).len() <= number { tokio::task::yield_now().await } }).await;
+            soon(async { while of(&exporter, run.id()).len() <= number { workflow_harness::pause().await } }).await;
             assert_eq!(of(&exporter, run.id()).len(), number + 1);
         }
         engine.resume_hook("numbers", &1).await.unwrap();
@@ -278,7 +278,7 @@ on_each_store! {
         let lab = Lab::new();
         let (first, before) = open(&place, &lab).await;
         let run = first.start(traced_with_a_child, ()).id("r").await.unwrap();
-        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         let before = once(&before, "r", |span| span.name == "attempt 1 of asks").await;
         drop((run, first));
         let (second, after) = open(&place, &lab).await;

@@ -153,7 +153,7 @@ on_each_store! {
         lab.open_gate("0");
         soon(async {
             while run.suspended().await.unwrap().is_empty() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

@@ -56,7 +56,7 @@ pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
 pub async fn recorded(place: &Place, id: &str, what: &str) {
     soon(async {
         while !place.journal(id).await.concat().contains(what) {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -164,7 +164,7 @@ impl Place {
     pub async fn open_at(&self, lab: &Lab, clock: &ManualClock) -> Engine {
         let store = self.store();
         while store.acquire(1).await.expect("the store locks").is_none() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
         self.builder_at(lab, clock).replay_every_turn().open().await.expect("the engine opens")
     }

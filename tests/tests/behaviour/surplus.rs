@@ -139,7 +139,7 @@ async fn resume_each(engine: &Engine, count: usize) {
                 let suspended = run.suspended().await.unwrap();
                 match suspended.into_iter().find(|it| it.payload.as_array().map(Vec::len) == Some(taken)) {
                     Some(found) => break found,
-                    None => tokio::task::yield_now().await,
+                    None => workflow_harness::pause().await,
                 }
             }
         })
@@ -193,7 +193,7 @@ on_each_store! {
             assert_eq!(engine.resume_hook("t", &9u32).await.unwrap_err().code(), Code::HookDisposed);
             lab.open_gate(&format!("work on {number}"));
         }
-        soon(async { while engine.resume_hook("t", &4u32).await.is_err() { tokio::task::yield_now().await } }).await;
+        soon(async { while engine.resume_hook("t", &4u32).await.is_err() { workflow_harness::pause().await } }).await;
         lab.open_gate("work on 4");
         let run: Run<Vec<u32>> = engine.get_run(run.id());
         assert_eq!(soon(&run).await.unwrap(), [1, 2, 3, 4]);
@@ -235,7 +235,7 @@ on_each_store! {
         engine.resume_hook("t", &1u32).await.unwrap();
         soon(lab.executed("busy", 1)).await;
         lab.open_gate("busy");
-        soon(async { while engine.get_hook("t").await.unwrap().metadata.is_none() { tokio::task::yield_now().await } }).await;
+        soon(async { while engine.get_hook("t").await.unwrap().metadata.is_none() { workflow_harness::pause().await } }).await;
         engine.resume_hook("t", &2u32).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 2);
     }
@@ -247,7 +247,7 @@ on_each_store! {
         engine.shutdown().await.unwrap();
         send(&place.builder(&lab).connect().await.unwrap(), 1..=2).await;
         let engine = place.open(&lab).await;
-        soon(async { while engine.resume_hook("t", "x").await.is_err() { tokio::task::yield_now().await } }).await;
+        soon(async { while engine.resume_hook("t", "x").await.is_err() { workflow_harness::pause().await } }).await;
         let run: Run<(u32, String)> = engine.get_run("r");
         assert_eq!(soon(&run).await.unwrap(), (1, "x".to_owned()));
     }
@@ -261,14 +261,14 @@ on_each_store! {
         engine.resume_hook("t", &2u32).await.unwrap();
         soon(async {
             while place.inbox("r").await > 0 {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;
         lab.open_gate("between");
         soon(async {
             while engine.resume_hook("t", "x").await.is_err() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

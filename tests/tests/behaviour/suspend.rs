@@ -173,7 +173,7 @@ pub(super) async fn waits_for<T, E>(run: &Run<T, E>, count: usize) -> Vec<String
             if labels.len() == count {
                 return labels;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await
@@ -187,7 +187,7 @@ on_each_store! {
         assert_eq!(waits_for(&run, 1).await, ["publish?"]);
         let suspended = run.suspended().await.unwrap().remove(0);
         assert_eq!(suspended.payload, "publish?");
-        soon(async { while run.status().await.unwrap() != Status::Suspended { tokio::task::yield_now().await } }).await;
+        soon(async { while run.status().await.unwrap() != Status::Suspended { workflow_harness::pause().await } }).await;
         assert_eq!(lab.count("publish?"), 1);
         run.resume(&yes()).label("publish?").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "Ada: true in attempt 2");
@@ -233,7 +233,7 @@ on_each_store! {
         let run = engine.start(twice, ()).await.unwrap();
         assert_eq!(waits_for(&run, 1).await, ["first"]);
         run.resume(&3).await.unwrap();
-        soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
+        soon(async { while labels(&run).await != ["second"] { workflow_harness::pause().await } }).await;
         run.resume(&4).label("second").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 8);
     }
@@ -245,7 +245,7 @@ on_each_store! {
         let suspended = run.suspended().await.unwrap().remove(0);
         assert_eq!((suspended.label.as_str(), suspended.payload), ("waits_itself", serde_json::json!(["a", "b"])));
         run.resume(&yes()).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != 5) { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != 5) { workflow_harness::pause().await } }).await;
         run.resume(&6).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), (yes(), 6));
     }
@@ -284,7 +284,7 @@ on_each_store! {
         let run = engine.start(gives_up, ()).await.unwrap();
         waits_for(&run, 1).await;
         clock.set(70_000);
-        soon(async { while engine.get_hook("after it was given up").await.is_err() { tokio::task::yield_now().await } }).await;
+        soon(async { while engine.get_hook("after it was given up").await.is_err() { workflow_harness::pause().await } }).await;
         assert_eq!(labels(&run).await, [""; 0]);
         let error = run.resume(&yes()).label("given up").await.unwrap_err();
         assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
@@ -300,7 +300,7 @@ on_each_store! {
         let run = engine.start(remembering, ()).id("r").await.unwrap();
         waits_for(&run, 1).await;
         run.resume("one").await.unwrap();
-        soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
+        soon(async { while labels(&run).await != ["second"] { workflow_harness::pause().await } }).await;
         // The data also survives a restart.
         engine.shutdown().await.unwrap();
         let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();

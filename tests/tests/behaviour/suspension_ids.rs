@@ -40,7 +40,7 @@ async fn waiting<T, E>(run: &Run<T, E>, labels: [&str; 2]) -> [Suspended; 2] {
             if waiting.iter().map(|suspended| &*suspended.label).eq(labels) {
                 return waiting.try_into().unwrap();
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await

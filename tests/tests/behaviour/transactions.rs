@@ -121,7 +121,7 @@ case! {
         soon(lab.executed("waits", 1)).await;
         engine.resume_hook("r gives up", &()).await.unwrap();
         let step: Run<i64> = engine.get_run(&run.children().await.unwrap()[0]);
-        soon(async { while step.status().await.unwrap() != Status::Cancelled { tokio::task::yield_now().await } }).await;
+        soon(async { while step.status().await.unwrap() != Status::Cancelled { workflow_harness::pause().await } }).await;
         lab.open_gate("transaction");
         engine.resume_hook("r", &()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "given up");

@@ -135,14 +135,14 @@ case! {
                     Ok(run) => break run,
                     Err(error) => assert!([Code::Store, Code::InDoubt].contains(&error.code()), "{error:?}"),
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             };
             loop {
                 match (&run).await {
                     Ok(sum) => break sum,
                     Err(error) => assert_eq!(error.code(), Code::Store, "{error:?}"),
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         };
         for batch in 0..3 {

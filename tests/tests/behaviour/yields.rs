@@ -39,7 +39,7 @@ async fn executes(client: &Client) -> bool {
 async fn until_executes(client: &Client, expected: bool) {
     soon(async {
         while executes(client).await != expected {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

@@ -42,7 +42,7 @@ async fn status(client: &Client, id: &str) -> Status {
 async fn reaches(client: &Client, id: &str, wanted: Status) {
     soon(async {
         while status(client, id).await != wanted {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -115,7 +115,7 @@ on_both! {
         // It is accepted, and the engine leaves it unread.
         assert_eq!(place.run(r#"send judge-1 '{"approved": "yes"}' --unchecked"#).ok(), "judge-1  accepted\n");
         assert_eq!(place.run(r#"send judge-1 '{"approved": true, "by": "Ada"}'"#).ok(), "judge-1  accepted\n");
-        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        soon(async { while run.suspended().await.unwrap().is_empty() { workflow_harness::pause().await } }).await;
         let wrong = place.run(r#"resume judges-1 --value '{"approved": false, "by": 7}'"#);
         refused(wrong, "the suspension `second`", "payload.by");
         assert_eq!(place.run(r#"resume judges-1 --value '{"approved": false, "by": "Bob"}'"#).ok(), "judges-1  resumed\n");

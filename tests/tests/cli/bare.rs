@@ -50,7 +50,7 @@ case!(
         let engine = Engine::open(&place.url).await.unwrap();
         soon(async {
             while client.get_run::<(), Error>("waits").status().await.unwrap() != Status::Suspended {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

@@ -67,7 +67,7 @@ case!(
         let engine = Engine::open(&place.url).await.unwrap();
         soon(async {
             while engine.runs().status(Status::Cancelled).count().await.unwrap().get(&Status::Cancelled) != Some(&250) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

@@ -42,7 +42,7 @@ case!(
         let run = engine.start(calls, ()).id("calls-1").await.unwrap();
         let reaches = async |next: u32| {
             while !matches!(run.waiting().await.unwrap()[..], [Waiting::Retrying { attempt, .. }] if attempt == next) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         };
         soon(reaches(2)).await;
@@ -78,7 +78,7 @@ case!(
         let early = engine.start(calls, ()).id("early-1").await.unwrap();
         let fails = async |run: &workflow_runtime::Run<()>| {
             while run.info().await.unwrap().failing_since.is_none() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         };
         soon(fails(&early)).await;

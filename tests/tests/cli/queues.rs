@@ -24,7 +24,7 @@ case!(
             let run = engine.start(prints, page).await.unwrap();
             soon(async {
                 while run.children().await.unwrap().is_empty() {
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
             })
             .await;

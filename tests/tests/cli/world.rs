@@ -90,7 +90,7 @@ pub async fn filled(place: &Place) {
             if children == 2 && busy.is_empty() {
                 break;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

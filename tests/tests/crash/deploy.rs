@@ -159,7 +159,7 @@ case! {
         let run: Run<Vec<String>> = client.get_run("run");
         let labelled = async {
             while client.resume_hook("label of box", "to Ada").await.is_err() {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), labelled).await.expect("the child waits for it");

@@ -72,7 +72,7 @@ case! {
         site.until(wait).await;
         assert_eq!(executed(&site, "gift"), BTreeMap::new());
         while !site.warnings("one").iter().any(|warning| warning.contains("shop::gift")) {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
 
         let second = version(&site, two, "two");

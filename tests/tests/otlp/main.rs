@@ -141,7 +141,7 @@ async fn a_collector_gets_one_trace_of_a_run_that_waits_and_survives_a_crash() {
     let run = first.start(trip, "http://seats.example".to_owned()).id("trip").tracing(tracing).await.unwrap();
     soon(async {
         while first.get_hook("price").await.is_err() {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;
@@ -152,7 +152,7 @@ async fn a_collector_gets_one_trace_of_a_run_that_waits_and_survives_a_crash() {
     let run: Run<Option<String>> = second.get_run("trip");
     soon(async {
         while run.suspended().await.unwrap().is_empty() {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;
@@ -164,7 +164,7 @@ async fn a_collector_gets_one_trace_of_a_run_that_waits_and_survives_a_crash() {
             if spans.len() >= TREE.len() {
                 return spans;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -220,7 +220,7 @@ async fn a_collector_gets_the_metrics_of_an_engine() {
                 if what(&collector) {
                     return;
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;
@@ -232,7 +232,7 @@ async fn a_collector_gets_the_metrics_of_an_engine() {
     let waits = engine.start(trip, "http://seats.example".to_owned()).await.unwrap();
     soon(async {
         while engine.get_hook("price").await.is_err() {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;
@@ -241,7 +241,7 @@ async fn a_collector_gets_the_metrics_of_an_engine() {
     let stuck = engine.start(falls_over, ()).await.unwrap();
     soon(async {
         while stuck.status().await.unwrap() != Status::Stuck {
-            tokio::task::yield_now().await
+            workflow_harness::pause().await
         }
     })
     .await;

@@ -24,7 +24,7 @@ pub async fn complete(engine: &Engine) {
     run.resume(&()).of(run.suspended().await.unwrap().remove(0).id).await.unwrap();
     soon(async {
         while engine.resume_hook("again", &30u64).idempotency_key("three").await.is_err() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

@@ -124,7 +124,7 @@ async fn payloads(engine: &Engine) {
                     let suspended = run.suspended().await.unwrap();
                     match suspended.into_iter().find(|it| it.payload.as_array().map(Vec::len) == Some(taken)) {
                         Some(found) => break found,
-                        None => tokio::task::yield_now().await,
+                        None => workflow_harness::pause().await,
                     }
                 }
             })
@@ -184,7 +184,7 @@ async fn repaired(engine: &Engine) {
             run.retry().await.unwrap();
             soon(async {
                 while run.suspended().await.unwrap().is_empty() {
-                    tokio::task::yield_now().await
+                    workflow_harness::pause().await
                 }
             })
             .await;

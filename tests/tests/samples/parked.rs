@@ -92,7 +92,7 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>, number: u32) {
         let ended = [(Status::Completed, "completed"), (Status::Failed, "failed"), (Status::Cancelled, "cancelled")];
         for (status, run) in ended.into_iter().chain([(Status::Stuck, "stuck")]) {
             while !called.has(status, run) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         }
     })
@@ -170,7 +170,7 @@ async fn asking(engine: &Engine) {
             soon(async {
                 // The hook is not open between two generations.
                 while !engine.get_hook(token).await.unwrap().is_open {
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
                 send(engine, token, *payload, key).await;
             })
@@ -180,7 +180,7 @@ async fn asking(engine: &Engine) {
                 let run: Run<Vec<u64>> = engine.get_run(id);
                 soon(async {
                     while run.info().await.unwrap().generation < generation.min(2) {
-                        tokio::task::yield_now().await;
+                        workflow_harness::pause().await;
                     }
                 })
                 .await;

@@ -17,7 +17,7 @@ case! {
         let text = async |path: &str, wanted: &str| {
             soon(async {
                 while !get(to, path).await.body.contains(wanted) {
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
             })
             .await;

@@ -92,7 +92,7 @@ case! {
                 if line(&mut stream).await.contains("200") {
                     break;
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

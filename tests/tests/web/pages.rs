@@ -103,7 +103,7 @@ case! {
         let before = plan.split("name=\"before\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a time");
         let before = before.parse::<u128>().expect("a time");
         let millis = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-        soon(async { while millis(std::time::SystemTime::now()) <= before { tokio::task::yield_now().await } }).await;
+        soon(async { while millis(std::time::SystemTime::now()) <= before { workflow_harness::pause().await } }).await;
         let later = engine.start(naps, ()).id("later").attribute("shop", "ulm").await.expect("it is started");
         let created = millis(later.info().await.unwrap().created_at);
         assert!(created >= before);
@@ -257,7 +257,7 @@ case! {
         let run = engine.get_run::<(), Error>("retries");
         soon(async {
             while !matches!(run.waiting().await.unwrap()[..], [Waiting::Retrying { attempt: 3, .. }]) {
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

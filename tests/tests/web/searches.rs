@@ -58,7 +58,7 @@ async fn filled(store: &MemoryStore) -> Engine {
     }
     soon(async {
         while engine.runs().failing().count().await.expect("a count").values().sum::<u64>() < 250 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

@@ -54,7 +54,7 @@ async fn executes(engine: &Engine, id: &str) {
     let run = engine.get_run::<(), Error>(id);
     soon(async {
         while !matches!(run.waiting().await.expect("it exists")[..], [Waiting::Executing { .. }]) {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -88,7 +88,7 @@ case! {
                 if workers.contains("4 of 10") {
                     break (workers, page);
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         })
         .await;

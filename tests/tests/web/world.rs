@@ -74,7 +74,7 @@ pub async fn is(engine: &Engine, id: &str, status: Status) {
     let run = engine.get_run::<(), Error>(id);
     soon(async {
         while run.status().await.expect("the run exists") != status {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -95,7 +95,7 @@ pub async fn filled(text: &str) -> Engine {
     let run = engine.get_run::<(), Error>("retries");
     soon(async {
         while !format!("{:?}", run.waiting().await).contains("Retrying") {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;

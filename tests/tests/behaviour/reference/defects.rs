@@ -199,7 +199,7 @@ fn words(words: &[&str]) -> Vec<String> {
 async fn until_suspended<T, E>(run: &Run<T, E>) {
     soon(async {
         while run.suspended().await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -314,7 +314,7 @@ on_each_store! {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(retries, ()).await.unwrap();
-        soon(async { while run.steps().await.unwrap()[0].attempts < 2 { tokio::task::yield_now().await } }).await;
+        soon(async { while run.steps().await.unwrap()[0].attempts < 2 { workflow_harness::pause().await } }).await;
         assert!(soon(run.cancel("enough")).await.unwrap());
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::Cancelled);
         clock.set(START + 10 * HOUR);
@@ -420,7 +420,7 @@ on_each_store! {
             loop {
                 match (&run).await {
                     Ok(answer) => break answer,
-                    Err(_) => tokio::task::yield_now().await,
+                    Err(_) => workflow_harness::pause().await,
                 }
             }
         };

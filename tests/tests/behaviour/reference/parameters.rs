@@ -417,7 +417,7 @@ on_each_store! {
                 if labels.len() == 2 {
                     return labels;
                 }
-                tokio::task::yield_now().await;
+                workflow_harness::pause().await;
             }
         });
         assert_eq!(labels.await, ["how many?", "how much?"]);
@@ -436,7 +436,7 @@ on_each_store! {
         for shipped in 0..2 {
             soon(async {
                 while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != shipped) {
-                    tokio::task::yield_now().await;
+                    workflow_harness::pause().await;
                 }
             })
             .await;

@@ -101,7 +101,7 @@ async fn until_review<T, E>(run: &Run<T, E>) -> Suspended {
             if let Some(suspended) = run.suspended().await.unwrap().pop() {
                 return suspended;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await
@@ -158,7 +158,7 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(article, "Rust".into()).await.unwrap();
         until_review(&run).await;
-        soon(async { while run.status().await.unwrap() != Status::Suspended { tokio::task::yield_now().await } }).await;
+        soon(async { while run.status().await.unwrap() != Status::Suspended { workflow_harness::pause().await } }).await;
         run.resume(&Verdict { approved: true }).await.unwrap();
         assert_eq!(soon(run.outcome()).await.unwrap().status, Status::Completed);
     }

@@ -25,7 +25,7 @@ pub async fn once(exporter: &InMemorySpanExporter, run: &str, what: impl Fn(&Spa
             if spans.iter().any(&what) {
                 return spans;
             }
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await
