@@ -19,8 +19,10 @@ impl<T, E> Run<T, E> {
     ///
     /// **Payloads** that the run had received after the first undone result are delivered again, in their order, and so
     /// are those that it had not received when it ended: to their hook, or, if it is opened again, to the next hook with
-    /// its token. A hook with a random token has another token when it is opened again. A suspension that is asked
-    /// again waits for another answer, and the hooks of a child that is started again wait for other payloads.
+    /// its token, before payloads that are sent after the retry. A hook with a random token has another token when it is
+    /// opened again. A suspension that is asked again waits for another answer, and the hooks of a child that is started
+    /// again wait for other payloads. A hook accepts payloads again once an engine has loaded the run; until then a sender
+    /// gets the error that it got before the retry, for example [`Code::HookDisposed`](crate::Code::HookDisposed).
     ///
     /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
     /// had ended: each under its id and from its own last good point, and likewise their children. The result of
