@@ -1,5 +1,6 @@
 //! Payloads for a run that fails, is retried by other engines and continues as new: each hook receives those of its token in
-//! the order in which the store has accepted them, and none is lost.
+//! the order in which the store has accepted them, and none is lost. Each suspension receives the answer that was accepted for
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::store::{Status, Store};
-use workflow_runtime::{Code, Engine, Error, Hook, Result, Run, hook, sleep, step, step_info, timeout, workflow};
+use workflow_runtime::{
+    Code, Engine, Error, Hook, Result, Run, hook, sleep, step, step_info, suspend, timeout, workflow,
+};
 
 use crate::world::{World, yields};
 
@@ -30,6 +33,10 @@ enum Action {
     /// Receives a payload if one arrives in time.
     TakeInTime(usize),
     Drop(usize),
+    /// Asks a question, and may execute a step with a rollback meanwhile.
+    Ask {
+        beside: bool,
+    },
     /// A step with a rollback.
     Charge,
     /// A step that fails this many times, each time with the run.
@@ -60,7 +67,7 @@ async fn ship(#[resource] world: &Arc<World>, at: usize, failures: u32) -> Resul
     }
 }
 
-/// The payloads that were taken, each with its token.
+/// The payloads that were taken, each with its token, or with the number that [`question`] gives the question.
 type Taken = Vec<(usize, u64)>;
 
 #[workflow]
@@ -79,6 +86,12 @@ async fn reads(actions: Vec<Action>, done: usize, mut taken: Taken) -> Result<Ta
                 taken.extend(payload.ok().transpose()?.map(|payload| (token, payload)));
             }
             Action::Drop(token) => hooks[token] = None,
+            Action::Ask { beside: false } => taken.push((question(at), suspend(&at).label(at.to_string()).await?)),
+            Action::Ask { beside: true } => {
+                let charges = async { charge(at).rollback(refund).await };
+                let (answer, _) = tokio::try_join!(suspend(&at).label(at.to_string()), charges)?;
+                taken.push((question(at), answer));
+            }
             Action::Charge => drop(charge(at).rollback(refund).await?),
             Action::Ship(failures) => ship(at, failures).await?,
             Action::Sleep => sleep(Duration::from_millis(2)).await,
@@ -89,6 +102,11 @@ async fn reads(actions: Vec<Action>, done: usize, mut taken: Taken) -> Result<Ta
         }
     }
     Ok(taken)
+}
+
+/// The number of the question that an action asks: no token has it.
+fn question(action: usize) -> usize {
+    TOKENS + action
 }
 
 fn opened(hooks: &mut [Option<Hook<u64>>; TOKENS], token: usize) -> &mut Hook<u64> {
@@ -104,7 +122,7 @@ fn generate(random: &mut StdRng) -> (Vec<Action>, [bool; TOKENS]) {
     for _ in 0..random.random_range(3..14) {
         let token = random.random_range(0..TOKENS);
         let is_left = |hook: &(bool, bool)| !hook.0 || hook.1 || gives_up;
-        let action = match random.random_range(0..16) {
+        let action = match random.random_range(0..18) {
             0 | 1 => Action::Open(token),
             2..5 => Action::Take(token),
             5 if random.random_bool(0.5) => Action::TakeInTime(token),
@@ -112,7 +130,8 @@ fn generate(random: &mut StdRng) -> (Vec<Action>, [bool; TOKENS]) {
             6..9 if is_left(&hooks[token]) => Action::Drop(token),
             9..12 => Action::Charge,
             12 | 13 => Action::Ship(random.random_range(1..4)),
-            14 if hooks.iter().all(is_left) => Action::Continue,
+            14 | 15 => Action::Ask { beside: random.random_bool(0.5) },
+            16 if hooks.iter().all(is_left) => Action::Continue,
             _ => Action::Sleep,
         };
         let mut closes = |token: usize| {
@@ -141,6 +160,8 @@ struct Case<'a> {
     next: u64,
     /// The payloads that the store has accepted, by token.
     accepted: [Vec<u64>; TOKENS],
+    /// The last answer that the store has accepted for each question.
+    answers: BTreeMap<usize, u64>,
     retries: usize,
 }
 
@@ -180,6 +201,21 @@ impl Case<'_> {
         }
     }
 
+    /// Answers a question, if the run asks one.
+    async fn answer(&mut self, run: &Run<Taken>) {
+        let Some(suspended) = run.suspended().await.expect("there is a run").pop() else { return };
+        self.next += 1;
+        match run.resume(&self.next).of(suspended.id).await {
+            Ok(()) => {
+                let action: usize = suspended.label.parse().expect("a number");
+                self.answers.insert(question(action), self.next);
+            }
+            Err(error) => {
+                assert!([Code::NotSuspended, Code::AlreadyResumed].contains(&error.code()), "{error:?}");
+            }
+        }
+    }
+
     /// Performs random actions on one engine. Returns what the run has taken, once it has completed.
     async fn live(&mut self, engine: &Engine, run: &Run<Taken>) -> Option<Taken> {
         for _ in 0..self.random.random_range(1..200) {
@@ -196,7 +232,8 @@ impl Case<'_> {
                 0 => {
                     run.request_cancel("not now").await.expect("there is a run");
                 }
-                1..20 => self.send(engine).await,
+                1..5 => self.answer(run).await,
+                5..20 => self.send(engine).await,
                 20..40 => yields(self.random.random_range(0..40)).await,
                 40..50 => tokio::time::sleep(Duration::from_millis(1)).await,
                 _ => drop(run.wake_up().await),
@@ -212,7 +249,17 @@ pub async fn test(seed: u64, open: &dyn Fn() -> Arc<dyn Store>) -> (usize, usize
     let (actions, given_up) = generate(&mut random);
     let opens = random.random_bool(0.3);
     let world = Arc::new(World::default());
-    let mut case = Case { random, open, world, actions, opens, next: 0, accepted: Default::default(), retries: 0 };
+    let mut case = Case {
+        random,
+        open,
+        world,
+        actions,
+        opens,
+        next: 0,
+        accepted: Default::default(),
+        answers: BTreeMap::new(),
+        retries: 0,
+    };
     for _ in 0..ACTIONS_MAX {
         let engine = case.engine().await;
         let run = case.start(&engine).await;
@@ -225,6 +272,10 @@ pub async fn test(seed: u64, open: &dyn Fn() -> Arc<dyn Store>) -> (usize, usize
         let mut by_token: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         taken.iter().for_each(|(token, number)| by_token.entry(*token).or_default().push(*number));
         for (token, numbers) in by_token {
+            if let Some(answer) = case.answers.get(&token) {
+                assert_eq!(numbers, [*answer], "question {}: {:?}", token - TOKENS, case.actions);
+                continue;
+            }
             let accepted = &case.accepted[token];
             match given_up[token] {
                 true => assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?} of {accepted:?}: {:?}", case.actions),

@@ -369,7 +369,7 @@ fn the_payloads_of_a_token_are_received_in_order_whatever_is_retried() {
         retries.fetch_add(retried as u64, Ordering::Relaxed);
     };
     let runtime = |paused| tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build();
-    each_seed(if full() { 20_000 } else { 1_000 }, |seed| {
+    each_seed(if full() { 20_000 } else { 600 }, |seed| {
         let store = MemoryStore::new();
         let runtime = runtime(true).expect("a runtime starts");
         count(runtime.block_on(mail::test(seed, &|| Arc::new(store.clone()))));
