@@ -41,6 +41,7 @@ mod lending;
 mod lifecycle;
 mod listing;
 mod names;
+mod old_generations;
 mod other_builds;
 mod outcome;
 mod output;
