@@ -11,6 +11,7 @@ use super::survey::Surveys;
 use super::watcher::Watcher;
 use crate::engine::Client;
 use crate::limits::{WEB_BODY_BYTES, WEB_STREAMS_PER_CLIENT};
+use crate::text::printable;
 
 type MayFn = dyn Fn(&Access<'_>) -> bool + Send + Sync;
 type AuditFn = dyn Fn(&Audit<'_>) + Send + Sync;
@@ -173,11 +174,11 @@ impl Web {
     }
 
     pub fn audit(&self, audit: &Audit<'_>) {
+        // A form may name a run that cannot exist.
+        let (action, target) = (audit.action.as_str(), &*printable(audit.target));
         match audit.error {
-            None => tracing::info!(action = audit.action.as_str(), target = audit.target, "done by the web page"),
-            Some(error) => {
-                tracing::info!(action = audit.action.as_str(), target = audit.target, %error, "not done by the web page");
-            }
+            None => tracing::info!(action, target, "done by the web page"),
+            Some(error) => tracing::info!(action, target, %error, "not done by the web page"),
         }
         if let Some(report) = &self.audit {
             report(audit);
