@@ -40,6 +40,8 @@ pub enum Needs {
     Disk,
     /// A cluster on such a [`Disk`](disk::Disk).
     ClusterOnDisk,
+    /// Permission to mount a [`Disk::overlay`](disk::Disk::overlay).
+    Overlay,
     /// A browser: see [`browser`].
     Browser,
 }
@@ -47,7 +49,7 @@ pub enum Needs {
 /// Defines a test, as `#[test]` and `#[tokio::test]` do in Rust's own harness: a function, or an async function on a
 /// runtime of one thread. With `#[threads]` or one of the needs `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`,
 /// `#[disk]`,
-/// `#[cluster_on_disk]` and `#[browser]` the runtime has two threads.
+/// `#[cluster_on_disk]`, `#[overlay]` and `#[browser]` the runtime has two threads.
 #[macro_export]
 macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
@@ -84,6 +86,11 @@ macro_rules! case {
         async fn $name() $body
 
         $crate::case!(@ $name, ClusterOnDisk, || $crate::threads($name()));
+    };
+    (#[overlay] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Overlay, || $crate::threads($name()));
     };
     (#[pooler] async fn $name:ident() $body:block) => {
         async fn $name() $body
@@ -144,6 +151,7 @@ pub fn main(file: &str) -> ExitCode {
         Needs::Tls => postgres::lacking_tls(),
         Needs::Disk => disk::lacking(),
         Needs::ClusterOnDisk => postgres::lacking_binaries().or_else(disk::lacking),
+        Needs::Overlay => disk::lacking_overlay(),
         Needs::Browser => browser::lacking(),
     };
     if let Some(lacking) = lacking(Needs::Cluster) {
@@ -158,7 +166,7 @@ pub fn main(file: &str) -> ExitCode {
     let (database, browser) = (is_set("WORKFLOW_REQUIRE_POSTGRES"), is_set("WORKFLOW_REQUIRE_BROWSER"));
     let required = |needs| match needs {
         // A container may lack the permission to mount, whatever is installed in it.
-        Needs::Disk | Needs::ClusterOnDisk => false,
+        Needs::Disk | Needs::ClusterOnDisk | Needs::Overlay => false,
         Needs::Browser => browser,
         _ => database,
     };
@@ -183,7 +191,7 @@ fn trial(case: &'static Case, lacking: Option<String>, required: bool) -> Trial 
             Ok(())
         }),
         Some(lacking) => {
-            if case.needs == Needs::Browser && !required {
+            if matches!(case.needs, Needs::Browser | Needs::Overlay) && !required {
                 eprintln!("{name} is ignored: {lacking}");
             }
             Trial::test(name, move || Err(lacking.into())).with_ignored_flag(!required)

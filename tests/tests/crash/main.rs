@@ -38,6 +38,7 @@ mod full_disk;
 mod ledger;
 mod memory;
 mod operated;
+mod overlay;
 mod place;
 mod poison;
 mod pooled;
