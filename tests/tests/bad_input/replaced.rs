@@ -273,3 +273,26 @@ async fn reading_or_copying_the_file_does_not_close_the_engine() {
         assert!(matches!(info.status, Status::Running | Status::Suspended));
     }
 }
+
+/// Linux from 6.13 gives a file a precise time with the first write after its times were read, and the time of the last tick
+/// with other writes. The precise time costs a second write of the disk in each commit.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checks_of_the_files_do_not_read_the_times_of_the_log() {
+    const ROUNDS: u64 = 200;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = engine(&directory.path().join("workflow.db")).await;
+    let write = async || engine.start(quick, 1).await.expect("the run starts").await.expect("the run completes");
+    let mut in_one_tick = 0;
+    for round in 0..ROUNDS {
+        // The test has read the times: the first commit has a precise time.
+        write().await;
+        let beside = directory.path().join(format!("{round}"));
+        fs::write(&beside, []).expect("a file is written");
+        write().await;
+        let [log, beside] = [directory.path().join("workflow.db-wal"), beside]
+            .map(|path| fs::metadata(path).expect("the file exists").modified().expect("the system has times"));
+        in_one_tick += u64::from(log == beside);
+    }
+    assert!(in_one_tick > 0, "each write after another file was written has a time of its own");
+}

@@ -315,3 +315,26 @@ fn hold(
         ])
         .map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    #[test]
+    fn the_open_tokens_of_a_run_are_read_without_those_of_other_runs() {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(schema::TABLES).expect("the tables");
+        for sql in schema::MIGRATIONS.missing(schema::LAYOUT) {
+            connection.execute_batch(sql).expect("a migration");
+        }
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {OPEN_TOKENS}")).expect("the statement");
+        let plan: Vec<String> =
+            statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_>>().expect("the plan");
+        let scanned = |line: &String| line.starts_with("SCAN") && line != "SCAN tree";
+        assert!(!plan.iter().any(scanned), "{plan:#?}");
+        for table in ["tokens", "runs"] {
+            assert!(plan.iter().any(|line| line.starts_with(&format!("SEARCH {table} USING"))), "{plan:#?}");
+        }
+    }
+}
