@@ -60,8 +60,35 @@ impl<'ast> Visit<'ast> for Types<'_> {
         );
     }
 
+    fn visit_type_path(&mut self, ty: &'ast syn::TypePath) {
+        let Some(inside) = inside_rc(ty) else { return syn::visit::visit_type_path(self, ty) };
+        self.refused = true;
+        let owned = type_text(inside);
+        self.errors.on(
+            ty,
+            format!(
+                "{}'s {} is stored and moves between threads, as an `Rc` cannot: make it `{owned}`",
+                self.noun, self.place
+            ),
+        );
+    }
+
     // Types in a function pointer are not checked; serde reports that it cannot be stored.
     fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
+}
+
+/// The type in an `Rc`. The compiler would report two errors for it: that it cannot be stored, and that it is not `Send`.
+fn inside_rc(ty: &syn::TypePath) -> Option<&Type> {
+    let names: Vec<String> = ty.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if ty.qself.is_some() || !matches!(names[..], ["Rc"] | ["rc", "Rc"] | ["std" | "alloc", "rc", "Rc"]) {
+        return None;
+    }
+    let syn::PathArguments::AngleBracketed(arguments) = &ty.path.segments.last()?.arguments else { return None };
+    match arguments.args.first()? {
+        syn::GenericArgument::Type(inside) => Some(inside),
+        _ => None,
+    }
 }
 
 /// A type as a user would write it.

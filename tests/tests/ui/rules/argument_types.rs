@@ -23,6 +23,23 @@ async fn local(shared: Rc<u32>, count: u32, plain: Vec<Plain>) -> Result<()> {
 }
 
 #[step]
+async fn several(count: u32, plain: Plain, plains: Vec<Plain>) -> Result<()> {
+    let _ = (count, plain, plains);
+    Ok(())
+}
+
+#[workflow]
+async fn only_local(shared: std::rc::Rc<Vec<u32>>) -> Result<()> {
+    let _ = shared;
+    Ok(())
+}
+
+#[step]
+async fn inside(pairs: Vec<(u32, Option<Rc<String>>)>) -> Result<Rc<u32>> {
+    Ok(Rc::new(pairs.len() as u32))
+}
+
+#[step]
 async fn channel(receiver: Receiver<u32>) -> Result<()> {
     drop(receiver);
     Ok(())

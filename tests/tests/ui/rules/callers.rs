@@ -37,6 +37,11 @@ async fn takes_what_lacks_derives(count: u32, plain: Plain, shared: Rc<Stored>) 
     Ok(count + plain.n + shared.n)
 }
 
+#[step]
+async fn takes_several(count: u32, plain: Plain, plains: Vec<Plain>) -> Result<u32> {
+    Ok(count + plain.n + plains.len() as u32)
+}
+
 #[workflow]
 async fn gives_what_lacks_derives(n: u32) -> Result<Plain> {
     Ok(Plain { n })
@@ -77,11 +82,12 @@ async fn caller() -> Result<u32> {
     let count = lacks_derives().await?.len() as u32;
     let again = lacks_derives().retries(3).await?.first().map_or(0, |plain| plain.n);
     let taken = takes_what_lacks_derives(1, Plain { n: 1 }, Rc::new(Stored { n: 1 })).await?;
+    let several = takes_several(1, Plain { n: 1 }, Vec::new()).await?;
     let given = gives_what_lacks_derives(1).await?;
     returns_nothing(1).await?;
     Shop.open(1).await?;
     tokio::join!(lacks_derives(), returns_nothing(2)).0?;
-    Ok(value + n + sum + count + again + taken + given.n)
+    Ok(value + n + sum + count + again + taken + several + given.n)
 }
 
 async fn starts() -> Result<()> {
