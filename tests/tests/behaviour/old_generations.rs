@@ -125,7 +125,7 @@ async fn stuck(place: &Place, lab: &Lab, id: &str, how: &str, continues: bool) -
 async fn read(place: &Place, run: &Run<u32>, generation: u64) {
     soon(async {
         while run.info().await.unwrap().generation < generation || place.inbox(run.id()).await > 0 {
-            tokio::task::yield_now().await;
+            workflow_harness::pause().await;
         }
     })
     .await;
@@ -174,7 +174,7 @@ on_each_store! {
                         if let [asked] = &run.suspended().await.unwrap()[..] {
                             break asked.payload.clone();
                         }
-                        tokio::task::yield_now().await;
+                        workflow_harness::pause().await;
                     }
                 });
                 assert_eq!(asked.await, latest);

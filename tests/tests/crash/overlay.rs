@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -71,7 +72,7 @@ fn starts(child: &mut Child, id: &str) {
         if asked["reasons"][0]["reason"] == "ended" {
             return;
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
