@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use workflow_runtime::store::Status;
-use workflow_runtime::{Code, Durable, Result, Run, StepCall, sleep, spawn, step, workflow};
+use workflow_runtime::{Code, Durable, Result, Run, StepCall, finish, sleep, spawn, step, suspend, workflow};
 
 use super::rules::{gated, hold_turns, note, open_faulty, seed};
 use crate::support::{Faulty, Lab, Place};
@@ -76,31 +76,9 @@ on_each_store! {
     }
 
     async fn rule_10_results_that_arrived_before_a_panic_are_kept(place: Place) {
-        // Whether the second result arrives before the panic is left to chance, so the test tries many times.
-        for round in 0..200 {
-            let lab = Lab::new();
-            let faulty = Faulty::new(place.store());
-            hold_turns(&faulty, &lab, 1);
-            let engine = open_faulty(&faulty, &lab).await;
-            let id = format!("run {round}");
-            let run = engine.start(panics_at_the_second_result, ()).id(&*id).await.unwrap();
-            lab.open_gate("a");
-            lab.executed("held", 1).await;
-            for name in ["b", "c"] {
-                lab.open_gate(name);
-                lab.executed(&format!("{name} returns"), 1).await;
-            }
-            for _ in 0..round {
-                tokio::task::yield_now().await;
-            }
-            lab.open_gate("commit");
-            assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
-            engine.shutdown().await.unwrap();
-            if place.inbox(&id).await == 2 {
-                return;
-            }
+        for how in ["returns", "suspends", "finishes"] {
+            arrives_before_a_panic(&place, how).await;
         }
-        panic!("no round kept the arrived results");
     }
 
     async fn rule_10_delivery_stops_at_a_panic_and_the_other_results_are_kept(place: Place) {
@@ -108,7 +86,7 @@ on_each_store! {
         let faulty = Faulty::new(place.store());
         hold_turns(&faulty, &lab, 1);
         let engine = open_faulty(&faulty, &lab).await;
-        let run = engine.start(panics_at_the_second_result, ()).id("run").await.unwrap();
+        let run = engine.start(panics_at_the_second_result, "returns".to_owned()).id("run").await.unwrap();
         lab.open_gate("a");
         lab.executed("held", 1).await;
         lab.open_gate("b");
@@ -209,6 +187,34 @@ async fn smuggles() -> Result<String> {
     gated("gate".into()).await
 }
 
+/// Whether the last result arrives before the panic is left to chance, so it tries many times.
+async fn arrives_before_a_panic(place: &Place, how: &str) {
+    for round in 0..200 {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        hold_turns(&faulty, &lab, 1);
+        let engine = open_faulty(&faulty, &lab).await;
+        let id = format!("{how} {round}");
+        let run = engine.start(panics_at_the_second_result, how.to_owned()).id(&*id).await.unwrap();
+        lab.open_gate("a");
+        lab.executed("held", 1).await;
+        for name in ["b", "c"] {
+            lab.open_gate(name);
+            lab.executed(&format!("{name} returns"), 1).await;
+        }
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        lab.open_gate("commit");
+        assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
+        engine.shutdown().await.unwrap();
+        if place.inbox(&id).await == 2 {
+            return;
+        }
+    }
+    panic!("no round kept the arrived results: {how}");
+}
+
 #[step]
 fn blocking(#[resource] lab: &Lab, name: String) -> Result<String> {
     lab.note(&name);
@@ -226,9 +232,23 @@ async fn leaves_a_blocking_step_behind() -> Result<String> {
     gated("gate".into()).await
 }
 
+/// Ends in one of three ways.
+#[step]
+async fn ends(#[resource] lab: &Lab, name: String, how: String) -> Result<String> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    lab.note(&format!("{name} returns"));
+    match &*how {
+        "suspends" => suspend(&name).await,
+        "finishes" => finish(()).await.map(|()| name),
+        _ => Ok(name),
+    }
+}
+
 #[workflow]
-async fn panics_at_the_second_result() -> Result<()> {
-    let mut steps: FuturesUnordered<_> = ["a", "b", "c"].map(|name| gated(name.to_owned())).into_iter().collect();
+async fn panics_at_the_second_result(how: String) -> Result<()> {
+    let results = ["returns".to_owned(), "returns".to_owned(), how].into_iter().zip(["a", "b", "c"]);
+    let mut steps: FuturesUnordered<_> = results.map(|(how, name)| ends(name.to_owned(), how)).collect();
     let mut results = 0;
     while let Some(result) = steps.next().await {
         result?;

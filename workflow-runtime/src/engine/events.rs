@@ -73,12 +73,17 @@ pub(super) fn early_end(driver: &DriverState, op: u64, end: EarlyEnd) -> Option<
             Error::coded(Code::Cancelled, "the run is being rolled back: its steps can neither end it nor suspend it");
         return Some(Event::Failed { op, error: adopted(adopt, error.into_fatal()).error });
     }
-    Some(match end {
+    Some(ended_early(op, end))
+}
+
+/// The event for an attempt that has ended by a request, if the step may request it.
+pub(super) fn ended_early(op: u64, end: EarlyEnd) -> Event {
+    match end {
         EarlyEnd::Suspended(Suspension { label, payload, type_name }) => {
             Event::Suspended { op, label, payload, type_name: (*type_name).into() }
         }
         EarlyEnd::Finished(value) => Event::Finished { op, value },
-    })
+    }
 }
 
 /// The event for the end of an attempt. `None` if the run has dropped the step.

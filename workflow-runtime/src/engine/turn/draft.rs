@@ -227,21 +227,15 @@ fn spent(arrival: Arrival) -> Option<u64> {
 /// its timers are armed again by the replay.
 pub(super) fn keep_undelivered(engine: &Inner, live: &ActiveRun, driver: &DriverState, draft: &mut Draft) {
     for arrival in live.close_and_drain() {
-        let (op, result) = match arrival.what {
-            What::Attempt { op, result } => (op, result),
-            What::EndedEarly { op, end } => {
-                draft.settles.extend(live.settle(op, false));
-                if let Some(event) = events::early_end(driver, op, end) {
-                    give_back(engine, draft, event, None);
-                }
-                continue;
+        // Also if the panic has dropped the operation: the code that resumes will issue it again.
+        let (op, event) = match arrival.what {
+            What::Attempt { op, result: Ok(value) } => (op, Some(Event::Completed { op, value })),
+            What::Attempt { op, result } => (op, events::attempt(engine, live, driver, op, result)),
+            What::EndedEarly { op, end } if driver.core.shared().with_open(op, |_| ()).is_none() => {
+                (op, Some(events::ended_early(op, end)))
             }
+            What::EndedEarly { op, end } => (op, events::early_end(driver, op, end)),
             _ => continue,
-        };
-        let event = match result {
-            // Also if the panic has dropped the operation: the code that resumes will issue it again.
-            Ok(value) => Some(Event::Completed { op, value }),
-            failed => events::attempt(engine, live, driver, op, failed),
         };
         draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
         if let Some(event) = event {
