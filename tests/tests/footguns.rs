@@ -64,10 +64,11 @@ async fn collects_steps_in_the_order_of_a_map() -> Result<()> {
     Ok(())
 }
 
+/// The first step is executed if the replay has the same first key: so there are many.
 #[workflow]
 #[allow(clippy::while_let_on_iterator)]
 async fn follows_the_order_of_a_map_by_hand() -> Result<()> {
-    let map: HashMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
+    let map: HashMap<u32, u32> = (0..100_000).map(|n| (n, n)).collect();
     let mut numbers = map.into_keys();
     while let Some(n) = numbers.next() {
         number(n).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use workflow_runtime::{
     Code, Error, Result, Status, continue_as_new_suggested, hook, set_attribute, set_state, sleep, state, step,
-    timeout, workflow, writer,
+    suspend, timeout, workflow, writer,
 };
 
 use crate::support::{Lab, soon};
@@ -43,6 +43,24 @@ async fn hurries(left: u32) -> Result<String> {
     match left {
         0 => Ok("there".into()),
         _ => hurries(left - 1).continue_as_new().await,
+    }
+}
+
+/// Continues as new while it asks a question, and asks another under the same label later.
+#[workflow]
+async fn asks_again(generation: u32) -> Result<u32> {
+    if generation > 0 {
+        hook::<()>().token("ask").await?;
+        return suspend(&generation).label("question").await;
+    }
+    let asks = async { suspend(&generation).label("question").await };
+    let leaves = async {
+        hook::<()>().token("leave").await?;
+        asks_again(generation + 1).continue_as_new().await
+    };
+    tokio::select! {
+        answer = asks => answer,
+        left = leaves => left,
     }
 }
 
@@ -173,6 +191,32 @@ async fn gives_up_to_go_on(again: bool) -> Result<String> {
 }
 
 on_each_store! {
+    async fn a_question_ends_with_its_generation(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(asks_again, 0).id("r").await.unwrap();
+        let asked = async |payload: u32| {
+            soon(async {
+                loop {
+                    match run.suspended().await.unwrap().pop() {
+                        Some(suspended) if suspended.payload == payload => return suspended.id,
+                        _ => workflow_harness::pause().await,
+                    }
+                }
+            })
+            .await
+        };
+        let first = asked(0).await;
+        engine.resume_hook("leave", &()).await.unwrap();
+        soon(async { while engine.get_hook("ask").await.is_err() { workflow_harness::pause().await } }).await;
+        assert!(run.suspended().await.unwrap().is_empty(), "nobody waits for an answer");
+        assert_eq!(run.resume(&5).of(&*first).await.unwrap_err().code(), Code::NotSuspended);
+        engine.resume_hook("ask", &()).await.unwrap();
+        let second = asked(1).await;
+        assert_eq!(run.resume(&6).of(&*first).await.unwrap_err().code(), Code::NotSuspended);
+        run.resume(&7).of(&*second).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 7);
+    }
+
     async fn a_workflow_continues_with_other_arguments(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

@@ -253,6 +253,8 @@ impl<W: Workflow> Invocation<W> {
     /// undone. A caller that awaits the run waits for the end of the last generation. The journals of earlier
     /// generations are kept, unless [`Retention::generations`](crate::Retention::generations) limits how many.
     ///
+    /// A [suspension](crate::suspend()) that is open ends with the generation: its answer is refused from then on.
+    ///
     /// # Errors
     ///
     /// [`Code::InvalidContinuation`](crate::Code::InvalidContinuation) if the workflow is

@@ -303,7 +303,8 @@ pub struct Outgoing {
     pub unstick: bool,
 }
 
-/// A continuation as a new generation. The run's open tokens lose their operations: they hold the payloads sent to them
+/// A continuation as a new generation. The run's open tokens that take one payload only are closed: a suspension belongs to its
+/// generation. The others lose their operations: they hold the payloads sent to them
 /// until the new generation reaches its own operations. They also hold the inbox messages [about](super::InboxRow::about)
 /// the old operations that are not unread, after the `payloads`.
 #[derive(Clone, Debug, PartialEq)]

@@ -238,12 +238,17 @@ UPDATE @inbox AS inbox SET about = t.onto, generation = inbox.generation + 1, un
 FROM unnest($2, $3) AS t (about, onto)
 WHERE run = $1 AND inbox.about = t.about AND generation = (SELECT generation FROM @runs WHERE key = $1)";
 
-/// Detaches the operations from a run's open tokens. Holds the payloads that these operations have not taken.
+/// Closes the suspensions of a run, and detaches the operations from its other open tokens. Holds the payloads that these
+/// operations have not taken.
 pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, continuation: &Continuation) -> Result<()> {
-    let sql =
-        "SELECT token, op FROM @tokens WHERE run = $1 AND state = 'open' AND op IS NOT NULL ORDER BY token FOR UPDATE";
+    let sql = "SELECT token, op, once FROM @tokens WHERE run = $1 AND state = 'open' AND op IS NOT NULL ORDER BY token FOR UPDATE";
     for row in session.query(sql, args![INT8: run]).await? {
         let (token, op) = (text(&row, 0)?, number(&row, 1)?);
+        if get(&row, 2)? {
+            let sql = "UPDATE @tokens SET state = 'disposed' WHERE token = $1";
+            session.query(sql, args![TEXT: Text(&token)]).await?;
+            continue;
+        }
         for (_, message) in continuation.payloads.iter().filter(|(sent_to, _)| *sent_to == token) {
             hold(session, &token, message, NEVER, 0, None).await?;
         }

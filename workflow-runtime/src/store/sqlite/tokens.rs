@@ -177,8 +177,12 @@ pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> R
     Ok(())
 }
 
-/// Clears the operations of a run's open tokens. The tokens hold the messages of these operations that were not taken.
+/// Closes the suspensions of a run, and clears the operations of its other open tokens. These hold the messages of the operations
+/// that were not taken.
 pub(super) fn hand_on(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE tokens SET state = 'disposed' WHERE run = ?1 AND state = 'open' AND once")?
+        .execute((run,))?;
     let open: Vec<(String, i64)> = connection
         .prepare_cached("SELECT token, op FROM tokens WHERE run = ?1 AND state = 'open' AND op IS NOT NULL")?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?

@@ -91,6 +91,10 @@ impl State {
         let open = |token: &(&Arc<str>, &mut Token)| (token.1.run, token.1.state) == (Some(run), TokenState::Open);
         let kept = |message: Message| Held { message, until: NEVER, key: None };
         for (name, token) in self.tokens.iter_mut().filter(open) {
+            if token.label.once {
+                token.state = TokenState::Disposed;
+                continue;
+            }
             let Some(op) = token.op.take() else { continue };
             let payloads = continuation.payloads.iter().filter(|(sent_to, _)| sent_to == name);
             token.held.extend(payloads.map(|(_, message)| kept(message.clone())));
