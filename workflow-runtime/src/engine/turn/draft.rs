@@ -172,7 +172,7 @@ pub(super) fn deliver(
                         draft.settles.extend(live.settle(*op, false));
                     }
                 }
-                if !driver.surplus.is_empty() && driver.core.shared().takes_back() {
+                if !driver.surplus.is_empty() && driver.core.shared().take_back() {
                     let mut surplus = VecDeque::from(std::mem::take(&mut driver.surplus));
                     surplus.append(&mut arrivals);
                     arrivals = surplus;

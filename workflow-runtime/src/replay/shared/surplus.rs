@@ -209,8 +209,9 @@ impl Shared {
         state.surplus.get_or_insert_default().aside.insert(op, address);
     }
 
-    /// Whether a hook takes one of the messages that were put aside: then all are delivered again, in their order.
-    pub(crate) fn takes_back(&self) -> bool {
+    /// If a hook takes one of the messages that were put aside, forgets all of them and returns true: the caller delivers them again,
+    /// in their order.
+    pub(crate) fn take_back(&self) -> bool {
         let mut state = self.state();
         let Some(surplus) = &state.surplus else { return false };
         let mut dropped = surplus.aside.keys().filter_map(|op| state.dropped(*op));

@@ -275,7 +275,7 @@ fn an_open_hook_that_waits_receives_the_payload_of_a_later_hook_first() {
     assert!(run.shared().has_to_wait(0), "the payload was sent after the other");
     run.shared().put_aside(0);
     run.deliver(completed(1, 1));
-    assert!(run.shared().takes_back() && !run.shared().has_to_wait(placeholder));
+    assert!(run.shared().take_back() && !run.shared().has_to_wait(placeholder));
     run.deliver(payload(placeholder, 7));
     assert!(!run.shared().has_to_wait(0));
     run.deliver(payload(0, 8));
@@ -301,7 +301,7 @@ fn a_payload_for_a_hook_dropped_before_the_reopening_may_follow_payloads_for_lat
     assert!(run.shared().has_to_wait(0), "it waits for the next hook");
     run.shared().put_aside(0);
     run.deliver(completed(2, 1));
-    assert!(run.shared().takes_back());
+    assert!(run.shared().take_back());
     run.deliver(payload(0, 8));
     assert_eq!(run.end(), r#"Completed(["6","7","8"])"#);
 }

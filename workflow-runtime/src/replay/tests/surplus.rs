@@ -77,10 +77,10 @@ fn payloads_wait_for_the_next_hook_while_others_receive_theirs() {
     driven.deliver(payload(0, 1));
     assert!(driven.shared().has_to_wait(0));
     driven.shared().put_aside(0);
-    assert!(!driven.shared().has_to_wait(1) && !driven.shared().takes_back());
+    assert!(!driven.shared().has_to_wait(1) && !driven.shared().take_back());
     driven.deliver(payload(1, 2));
     assert!(matches!(driven.shared().heir(0), Some(Heir::Hook(_))));
-    assert!(driven.shared().takes_back() && !driven.shared().has_to_wait(0));
+    assert!(driven.shared().take_back() && !driven.shared().has_to_wait(0));
     driven.deliver(payload(0, 3));
     assert_eq!(driven.end(), r#"Completed(["1","2","3"])"#);
     let replayed = driven.replayed_by(WITH_ANOTHER_BETWEEN).expect("the replay takes the same payloads");
