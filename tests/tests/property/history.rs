@@ -49,6 +49,15 @@ impl History {
         self.deliveries().len()
     }
 
+    /// Whether the last event is the end of a timer.
+    pub fn ends_by_timer(&self) -> bool {
+        let last = self.deliveries().pop();
+        last.is_some_and(|last| {
+            let last: Delivery = serde_json::from_str(last.get()).expect("a delivery");
+            last.event.get().starts_with(r#"{"timer""#)
+        })
+    }
+
     /// The prefix of this many events, with one row for each event.
     pub fn split(&self, events: usize) -> Self {
         let rows = (0..).zip(self.deliveries().into_iter().take(events)).map(|(index, delivery)| row(index, &delivery));

@@ -234,6 +234,10 @@ impl<'a> Case<'a> {
         for beginning in beginnings {
             self.resume(history, beginning, false).await.ok();
         }
+        // A timer is never a message: the engine arms it again, and another result of that millisecond may precede it.
+        if history.ends_by_timer() {
+            return;
+        }
         // A replay of all events but the last, which is delivered again from the inbox, must have the same outcome.
         let again = self.resume(history, events - 1, true).await;
         assert_eq!(format!("{again:?}"), format!("{outcome:?}"), "a replay has another outcome");
