@@ -95,7 +95,7 @@ impl Child {
     }
 
     /// Writes a line to its standard input.
-    pub fn tell(&mut self, line: &str) {
+    pub fn send(&mut self, line: &str) {
         let mut stdin = self.process.stdin.as_ref().expect("the input is open");
         stdin.write_all(format!("{line}\n").as_bytes()).expect("the program reads its input");
     }

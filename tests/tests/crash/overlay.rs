@@ -64,10 +64,10 @@ fn keeps(directory: &Path, warnings: &Path) -> Child {
 
 /// Starts a run, and waits until it has ended.
 fn starts(child: &mut Child, id: &str) {
-    child.tell(id);
+    child.send(id);
     assert_eq!(child.wait_for("answer"), id);
     loop {
-        child.tell(&format!("?{id}"));
+        child.send(&format!("?{id}"));
         let asked: Value = serde_json::from_str(&child.wait_for("waiting")).expect("it is JSON");
         if asked["reasons"][0]["reason"] == "ended" {
             return;
@@ -112,7 +112,7 @@ case! {
                 .execute(&format!("VACUUM INTO '{}'", copy.display()), ())
                 .expect("the copy is made");
             fs::rename(&copy, &file).expect("the file is replaced");
-            child.tell("lost");
+            child.send("lost");
             assert_eq!(child.wait_for("answer"), "store_replaced");
             child.kill();
         }

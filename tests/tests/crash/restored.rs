@@ -32,7 +32,7 @@ impl Files {
         let mut child = self.spawn();
         child.wait_for("open");
         for id in ids {
-            child.tell(id);
+            child.send(id);
             assert_eq!(child.wait_for("answer"), *id);
         }
         child
@@ -142,7 +142,7 @@ case! {
         // Until the counts of commits distinguish the file from its copy.
         while commits(&files.at("workflow.db")) == commits(&files.at("backup.db")) {
             number += 1;
-            child.tell(&format!("b{number}"));
+            child.send(&format!("b{number}"));
             assert_eq!(child.wait_for("answer"), format!("b{number}"));
         }
         child.kill();
@@ -205,7 +205,7 @@ fn is_blocked_until_it_ends(files: &Files, mut holder: Child, mut other: Child, 
     let deadline = Instant::now() + PATIENCE;
     // The holder may not have noticed the replacement yet.
     let asked = loop {
-        other.tell(&format!("?{a}"));
+        other.send(&format!("?{a}"));
         let asked: Value = serde_json::from_str(&other.wait_for("waiting")).expect("it is JSON");
         if !asked["health"]["blocked_by"].is_null() && files.warned("nothing executes the runs") {
             break asked;
@@ -220,7 +220,7 @@ fn is_blocked_until_it_ends(files: &Files, mut holder: Child, mut other: Child, 
     assert!(files.warned(&format!("process={process} ")));
     holder.kill();
     let ended = loop {
-        other.tell(&format!("?{a}"));
+        other.send(&format!("?{a}"));
         let asked: Value = serde_json::from_str(&other.wait_for("waiting")).expect("it is JSON");
         if asked["reasons"][0]["reason"] == "ended" {
             break asked;

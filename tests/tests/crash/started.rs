@@ -23,7 +23,7 @@ fn start_at_once(kind: Kind, rounds: usize) {
     for round in 0..rounds {
         // The processes take turns at being first.
         for turn in 0..2 {
-            processes[(round + turn) % 2].tell("now");
+            processes[(round + turn) % 2].send("now");
         }
         let answers = [0, 1].map(|process| processes[process].wait_for("answer"));
         let winner = answers.iter().position(|answer| answer == "ok");
