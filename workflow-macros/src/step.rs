@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 
 use crate::errors::Errors;
 use crate::function::Function;
@@ -54,7 +54,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let names: Vec<_> = signature.passed().map(|argument| function.used(&argument.name)).collect();
     let types: Vec<_> = signature.passed().map(|argument| &*argument.inner.ty).collect();
     let inner = signature.arguments.iter().map(|argument| &argument.inner);
-    let (step, definition) = (function.fresh("__Step", span), function.fresh("__DEFINITION", span));
+    let definition = function.fresh("__DEFINITION", span);
     let (run, lints) = (function.fresh("__body", span), body_lints());
     let requirements = signature
         .arguments
@@ -63,7 +63,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         .map(|ty| quote_spanned!(span=> #v1::Requirement::of::<#ty>()))
         .collect::<Vec<_>>();
     let requires = (!requirements.is_empty()).then(|| quote_spanned!(span=> .requires(&[#(#requirements),*])));
-    let source = source(&v1, options, function);
+    let source = source(options, function);
     let policy = policy(&v1, options, span);
     let described_names: Vec<_> = signature.passed().map(|argument| &argument.name).collect();
     let described = described(&v1, &output, &described_names, &types);
@@ -72,29 +72,18 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
     let transaction = options.transaction.map(|span| quote_spanned!(span=> .transaction()));
     let made = attempt_of(&v1, options, signature, &run, asyncness.is_some());
-    let (resources, passed) = (local("resources"), passed(signature));
+    let resources = if requirements.is_empty() { quote!(_) } else { local("resources").into_token_stream() };
+    let passed = passed(signature);
     let tuple = signature.tuple_span(sig);
     let args = quote_spanned!(tuple=> (#(#types,)*));
-    let given = quote_spanned!(tuple=> &(#(#names,)*));
+    let given = quote_spanned!(tuple=> (#(#names,)*));
     let contents = quote_spanned! {span=>
-        #[doc(hidden)]
-        struct #step;
-
-        static #definition: #v1::StepDefinition =
-            #v1::StepDefinition::new::<#step>(#source, #policy).described(#described) #was #requires #queue #transaction;
-
-        impl #v1::Step for #step {
-            type Args = #args;
-            type Output = #output;
-
-            #[allow(unused_variables, clippy::let_unit_value)]
-            fn attempt(
-                (#(#passed,)*): Self::Args,
-                #resources: &#v1::Resources,
-            ) -> ::core::result::Result<#v1::Execution<Self::Output>, #v1::Error> {
-                #made
-            }
-        }
+        static #definition: #v1::StepDefinition = #v1::StepDefinition::new::<#args, #output, _>(
+            #source,
+            #described,
+            &#v1::Attempt(|(#(#passed,)*), #resources| #made),
+            #run,
+        ) #policy #was #requires #queue #transaction;
 
         #v1::inventory::submit! { #v1::Item::Step(&#definition) }
 
@@ -102,7 +91,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         #lints
         #asyncness fn #run(#(#inner),*) -> #output #body
 
-        #v1::call(&#definition, <#step as #v1::Step>::CODE, #given)
+        #v1::call(&#definition, #given)
     };
     let mut braces = Group::new(Delimiter::Brace, contents);
     braces.set_span(function.body.as_ref().map_or(span, Group::span));
@@ -127,7 +116,7 @@ fn passed(checked: &Checked) -> Vec<Ident> {
     passed.map(|(index, _)| local(&format!("argument{index}"))).collect()
 }
 
-/// The body of the function that makes an attempt: fetches the resources and calls the user's function.
+/// The expression that makes an attempt: fetches the resources and calls the user's function.
 fn attempt_of(v1: &TokenStream, options: &Options, checked: &Checked, run: &Ident, is_async: bool) -> TokenStream {
     let span = run.span();
     let (resources, transaction) = (local("resources"), local("transaction"));
@@ -147,28 +136,31 @@ fn attempt_of(v1: &TokenStream, options: &Options, checked: &Checked, run: &Iden
             }
         }
     }
-    let attempt = if let Some(span) = options.transaction {
-        quote_spanned!(span=> Transaction(::std::boxed::Box::new(move |mut #transaction: #v1::Transaction| {
+    let execution = if let Some(span) = options.transaction {
+        quote_spanned!(span=> ::core::result::Result::Ok(#v1::Execution::Transaction(::std::boxed::Box::new(move |mut #transaction: #v1::Transaction| {
             ::std::boxed::Box::pin(async move {
                 let result = #run(#(#call),*).await;
                 (result, #transaction)
             })
-        })))
+        }))))
     } else if is_async && fetches.is_empty() {
-        quote_spanned!(span=> future(::std::boxed::Box::new(#run(#(#call),*))))
+        quote_spanned!(span=> #v1::future(#run(#(#call),*)))
     } else if is_async {
         // The resources live in the future that borrows them.
-        quote_spanned!(span=> future(::std::boxed::Box::new(async move { #run(#(#call),*).await })))
+        quote_spanned!(span=> #v1::future(async move { #run(#(#call),*).await }))
     } else {
-        quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || #run(#(#call),*))))
+        quote_spanned!(span=> ::core::result::Result::Ok(#v1::Execution::Blocking(::std::boxed::Box::new(move || #run(#(#call),*)))))
     };
-    quote_spanned! {span=>
-        #(#fetches)*
-        ::core::result::Result::Ok(#v1::Execution::#attempt)
+    if fetches.is_empty() {
+        return execution;
     }
+    quote_spanned! {span=> {
+        #(#fetches)*
+        #execution
+    }}
 }
 
-fn policy(v1: &TokenStream, options: &Options, span: Span) -> TokenStream {
+fn policy(v1: &TokenStream, options: &Options, span: Span) -> Option<TokenStream> {
     let duration = |duration: Duration| {
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         quote_spanned!(span=> ::core::time::Duration::from_millis(#ms))
@@ -189,5 +181,5 @@ fn policy(v1: &TokenStream, options: &Options, span: Span) -> TokenStream {
         let heartbeat = duration(heartbeat);
         set.push(quote_spanned!(span=> .heartbeat(#heartbeat)));
     }
-    quote_spanned!(span=> #v1::Policy::DEFAULT #(#set)*)
+    (!set.is_empty()).then(|| quote_spanned!(span=> .policy(#v1::Policy::DEFAULT #(#set)*)))
 }

@@ -83,9 +83,12 @@ fn outer(
             (form(span, "Tuple"), quote_spanned!(span=> (#(#types),*)), quote_spanned!(span=> (#(#names),*)))
         }
     };
-    let source = source(v1, options, function);
+    let source = source(options, function);
     let validate = validate(v1, options, &pattern, &names);
-    let was = &options.was;
+    let was = (!options.was.is_empty()).then(|| {
+        let was = &options.was;
+        quote!(.was(&[#(#was),*]))
+    });
     let pinned = options.pinned.then(|| quote!(.pinned()));
     let described = described(v1, &output, &described_names, &types);
     // `args` does not conflict with a user's name: hygiene separates them.
@@ -95,7 +98,9 @@ fn outer(
         struct #workflow;
 
         static #definition: #v1::WorkflowDefinition =
-            #v1::WorkflowDefinition::new::<#workflow>(#source, &[#(#was),*]).described(#described)#pinned;
+            #v1::WorkflowDefinition::new::<#workflow>(#source, #described) #was #pinned;
+
+        #v1::inventory::submit! { #v1::Item::Workflow(&#definition) }
 
         impl #v1::Workflow for #workflow {
             type Form = #form;
@@ -112,8 +117,6 @@ fn outer(
                 ::std::boxed::Box::pin(#run(#(#names),*))
             }
         }
-
-        #v1::inventory::submit! { #v1::Item::Workflow(&#definition) }
 
         #(#body_attrs)*
         #lints
@@ -177,19 +180,17 @@ pub(crate) fn output(v1: &TokenStream, function: &Function) -> TokenStream {
     }
 }
 
-/// The expression of the definition's `Source`.
-pub(crate) fn source(v1: &TokenStream, options: &Options, function: &Function) -> TokenStream {
+/// The arguments from which the runtime makes the definition's `Source`.
+pub(crate) fn source(options: &Options, function: &Function) -> TokenStream {
     let name = &function.sig.ident;
     let span = name.span();
     let id = match &options.id {
         Some(id) => quote!(#id),
         None => {
-            let name = syn::ext::IdentExt::unraw(name).to_string();
-            quote_spanned!(span=> ::core::concat!(::core::module_path!(), "::", #name))
+            let name = format!("::{}", syn::ext::IdentExt::unraw(name));
+            quote_spanned!(span=> ::core::concat!(::core::module_path!(), #name))
         }
     };
     let fingerprint = fingerprint::of(&[&function.sig, &function.body]);
-    quote_spanned! {span=>
-        #v1::Source::here(#id, #fingerprint, ::core::cfg!(test))
-    }
+    quote_spanned!(span=> #id, #fingerprint, ::core::cfg!(test))
 }

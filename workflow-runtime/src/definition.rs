@@ -25,8 +25,9 @@ pub use self::resources::{Requirement, Resources};
 #[cfg(feature = "schema")]
 pub use self::source::PayloadDefinition;
 pub use self::source::{Item, Source};
+pub(crate) use self::step::StepTypes;
 #[cfg(feature = "postgres")]
 pub use self::step::Transactional;
-pub use self::step::{Execution, Step, StepCode, StepDefinition};
+pub use self::step::{Attempt, Execution, StepDefinition, future};
 pub(crate) use self::workflow::validated;
 pub use self::workflow::{Fallible, Returned, Workflow, WorkflowDefinition, WorkflowFn};

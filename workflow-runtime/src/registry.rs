@@ -24,16 +24,9 @@ pub use self::payloads::payload_key;
 pub(crate) use self::payloads::{check_payload, payload_type};
 
 impl StepDefinition {
-    /// Refuses a step whose id another step also has.
+    /// Refuses a step whose id is reserved, or is that of another step too.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let look_up = || {
-            names::not_reserved("the id of a step", self.source.id).map_err(Error::into_fatal)?;
-            match registry().steps.get(self.source.id).map(Vec::as_slice).unwrap_or_default() {
-                [] | [_] => Ok(()),
-                several => Err(duplicate("steps", self.source.id, several.iter().map(|definition| definition.source))),
-            }
-        };
-        self.unique.get_or_init(look_up).clone()
+        registry().refused_steps.get(self.source.id).map_or(Ok(()), |error| Err(error.clone()))
     }
 }
 
@@ -41,6 +34,8 @@ impl StepDefinition {
 pub(crate) struct Registry {
     workflows: HashMap<&'static str, Vec<&'static WorkflowDefinition>>,
     steps: HashMap<&'static str, Vec<&'static StepDefinition>>,
+    /// The errors of calls, by the ids of the steps that cannot be called. A correct build has none.
+    refused_steps: HashMap<&'static str, Error>,
     /// The workflows that execute the steps of queues, by their ids.
     queued: HashMap<&'static str, &'static WorkflowDefinition>,
     /// The schemas of payloads, by the keys of their types.
@@ -97,6 +92,7 @@ impl Registry {
             let modified = program.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             hash.update(modified.unwrap_or_default().as_nanos().to_le_bytes());
         }
+        let refused_steps = steps.iter().filter_map(|(id, all)| Some((*id, refused_step(id, all)?))).collect();
         let queued = current(&steps).filter_map(queue::workflow);
         // Calls that are recorded under a former id are executed too.
         let ids = |workflow: &'static WorkflowDefinition| workflow.was.iter().chain([&workflow.source.id]);
@@ -104,6 +100,7 @@ impl Registry {
         Registry {
             workflows,
             steps,
+            refused_steps,
             queued,
             #[cfg(feature = "schema")]
             payloads,
@@ -230,6 +227,14 @@ pub(crate) fn known(command: &Command) -> Option<Source> {
         }
         _ => None,
     }
+}
+
+fn refused_step(id: &str, definitions: &[&'static StepDefinition]) -> Option<Error> {
+    if let Err(error) = names::not_reserved("the id of a step", id) {
+        return Some(error.into_fatal());
+    }
+    let is_several = definitions.len() > 1;
+    is_several.then(|| duplicate("steps", id, definitions.iter().map(|definition| definition.source)))
 }
 
 fn sources<T>(definitions: &[&'static T], source: fn(&'static T) -> Source) -> Vec<Source> {

@@ -9,14 +9,14 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "macros"),
-                "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
-                ::core::cfg!(test),
-            ),
-            &[],
-        )
-        .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
+        ::core::concat!(::core::module_path!(), "::macros"),
+        "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
+        ::core::cfg!(test),
+        ::workflow_runtime::__private::v1::described!([], [], Result < () >),
+    );
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = ();
@@ -32,9 +32,6 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
             let () = args;
             ::std::boxed::Box::pin(__body())
         }
-    }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

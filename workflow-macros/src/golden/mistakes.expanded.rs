@@ -23,19 +23,17 @@ fn not_async(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "not_async"),
-                "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
-                ::core::cfg!(test),
-            ),
-            &[],
-        )
-        .described(
-            ::workflow_runtime::__private::v1::described!(
-                ["argument0"], [(u32, u32)], ::core::result::Result < (),
-                ::workflow_runtime::__private::v1::Error >
-            ),
-        );
+        ::core::concat!(::core::module_path!(), "::not_async"),
+        "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
+        ::core::cfg!(test),
+        ::workflow_runtime::__private::v1::described!(
+            ["argument0"], [(u32, u32)], ::core::result::Result < (),
+            ::workflow_runtime::__private::v1::Error >
+        ),
+    );
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Form = ::workflow_runtime::__private::v1::One;
         type Args = (u32, u32);
@@ -54,9 +52,6 @@ fn not_async(
             let argument0 = args;
             ::std::boxed::Box::pin(__body(argument0))
         }
-    }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -78,37 +73,20 @@ fn not_async(
 #[allow(clippy::type_complexity)]
 #[track_caller]
 fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
-    #[doc(hidden)]
-    struct __Step;
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
-        __Step,
+        (),
+        Result<()>,
+        _,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "misspelled"),
-                "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
-                ::core::cfg!(test),
-            ),
-            ::workflow_runtime::__private::v1::Policy::DEFAULT,
-        )
-        .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
-    impl ::workflow_runtime::__private::v1::Step for __Step {
-        type Args = ();
-        type Output = Result<()>;
-        #[allow(unused_variables, clippy::let_unit_value)]
-        fn attempt(
-            (): Self::Args,
-            resources: &::workflow_runtime::__private::v1::Resources,
-        ) -> ::core::result::Result<
-            ::workflow_runtime::__private::v1::Execution<Self::Output>,
-            ::workflow_runtime::__private::v1::Error,
-        > {
-            ::core::result::Result::Ok(
-                ::workflow_runtime::__private::v1::Execution::future(
-                    ::std::boxed::Box::new(__body()),
-                ),
-            )
-        }
-    }
+        ::core::concat!(::core::module_path!(), "::misspelled"),
+        "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
+        ::core::cfg!(test),
+        ::workflow_runtime::__private::v1::described!([], [], Result < () >),
+        &::workflow_runtime::__private::v1::Attempt(|(), _| ::workflow_runtime::__private::v1::future(
+            __body(),
+        )),
+        __body,
+    );
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
@@ -121,11 +99,7 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     async fn __body() -> Result<()> {
         Ok(())
     }
-    ::workflow_runtime::__private::v1::call(
-        &__DEFINITION,
-        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
-        &(),
-    )
+    ::workflow_runtime::__private::v1::call(&__DEFINITION, ())
 }
 #[doc(hidden)]
 mod __refused_generic {

@@ -15,18 +15,16 @@ fn probes(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "probes"),
-                "af878745a707854519bd51a070905ae55332060b5d210074cc08fc83bfe1b317",
-                ::core::cfg!(test),
-            ),
-            &[],
-        )
-        .described(
-            ::workflow_runtime::__private::v1::described!(
-                ["orders", "start"], [HashMap < u64, u64 >, Instant], Result < () >
-            ),
-        );
+        ::core::concat!(::core::module_path!(), "::probes"),
+        "af878745a707854519bd51a070905ae55332060b5d210074cc08fc83bfe1b317",
+        ::core::cfg!(test),
+        ::workflow_runtime::__private::v1::described!(
+            ["orders", "start"], [HashMap < u64, u64 >, Instant], Result < () >
+        ),
+    );
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = (HashMap<u64, u64>, Instant);
@@ -42,9 +40,6 @@ fn probes(
             let (orders, start) = args;
             ::std::boxed::Box::pin(__body(orders, start))
         }
-    }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

@@ -5,16 +5,31 @@ pub fn charge(
     order: u64,
     cents: u32,
 ) -> ::workflow_runtime::__private::v1::StepCall<Result<String>> {
-    #[doc(hidden)]
-    struct __Step;
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
-        __Step,
+        (u64, u32),
+        Result<String>,
+        _,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "charge"),
-                "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
-                ::core::cfg!(test),
+            ::core::concat!(::core::module_path!(), "::charge"),
+            "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
+            ::core::cfg!(test),
+            ::workflow_runtime::__private::v1::described!(
+                ["order", "cents"], [u64, u32], Result < String >
             ),
+            &::workflow_runtime::__private::v1::Attempt(|
+                (argument1, argument2),
+                resources|
+            {
+                let argument0 = ::workflow_runtime::__private::v1::Resources::get::<
+                    Bank,
+                >(resources)?;
+                ::workflow_runtime::__private::v1::future(async move {
+                    __body(&argument0, argument1, argument2).await
+                })
+            }),
+            __body,
+        )
+        .policy(
             ::workflow_runtime::__private::v1::Policy::DEFAULT
                 .retries(5)
                 .backoff(
@@ -23,35 +38,7 @@ pub fn charge(
                 )
                 .timeout(::core::time::Duration::from_millis(10000u64)),
         )
-        .described(
-            ::workflow_runtime::__private::v1::described!(
-                ["order", "cents"], [u64, u32], Result < String >
-            ),
-        )
         .requires(&[::workflow_runtime::__private::v1::Requirement::of::<Bank>()]);
-    impl ::workflow_runtime::__private::v1::Step for __Step {
-        type Args = (u64, u32);
-        type Output = Result<String>;
-        #[allow(unused_variables, clippy::let_unit_value)]
-        fn attempt(
-            (argument1, argument2): Self::Args,
-            resources: &::workflow_runtime::__private::v1::Resources,
-        ) -> ::core::result::Result<
-            ::workflow_runtime::__private::v1::Execution<Self::Output>,
-            ::workflow_runtime::__private::v1::Error,
-        > {
-            let argument0 = ::workflow_runtime::__private::v1::Resources::get::<
-                Bank,
-            >(resources)?;
-            ::core::result::Result::Ok(
-                ::workflow_runtime::__private::v1::Execution::future(
-                    ::std::boxed::Box::new(async move {
-                        __body(&argument0, argument1, argument2).await
-                    }),
-                ),
-            )
-        }
-    }
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
@@ -64,57 +51,38 @@ pub fn charge(
     async fn __body(bank: &Bank, order: u64, cents: u32) -> Result<String> {
         bank.charge(order, cents).await
     }
-    ::workflow_runtime::__private::v1::call(
-        &__DEFINITION,
-        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
-        &(order, cents),
-    )
+    ::workflow_runtime::__private::v1::call(&__DEFINITION, (order, cents))
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]
 fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result<u64>> {
-    #[doc(hidden)]
-    struct __Step;
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
-        __Step,
+        (PathBuf,),
+        Result<u64>,
+        _,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "blocking"),
-                "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
-                ::core::cfg!(test),
-            ),
-            ::workflow_runtime::__private::v1::Policy::DEFAULT,
-        )
-        .described(
+            ::core::concat!(::core::module_path!(), "::blocking"),
+            "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
+            ::core::cfg!(test),
             ::workflow_runtime::__private::v1::described!(
                 ["path"], [PathBuf], Result < u64 >
             ),
+            &::workflow_runtime::__private::v1::Attempt(|(argument0,), resources| {
+                let argument1 = ::workflow_runtime::__private::v1::Resources::get::<
+                    Arc<dyn Cache>,
+                >(resources)?;
+                ::core::result::Result::Ok(
+                    ::workflow_runtime::__private::v1::Execution::Blocking(
+                        ::std::boxed::Box::new(move || __body(argument0, &argument1)),
+                    ),
+                )
+            }),
+            __body,
         )
         .was(&["old::blocking", "older::blocking"])
         .requires(
             &[::workflow_runtime::__private::v1::Requirement::of::<Arc<dyn Cache>>()],
         );
-    impl ::workflow_runtime::__private::v1::Step for __Step {
-        type Args = (PathBuf,);
-        type Output = Result<u64>;
-        #[allow(unused_variables, clippy::let_unit_value)]
-        fn attempt(
-            (argument0,): Self::Args,
-            resources: &::workflow_runtime::__private::v1::Resources,
-        ) -> ::core::result::Result<
-            ::workflow_runtime::__private::v1::Execution<Self::Output>,
-            ::workflow_runtime::__private::v1::Error,
-        > {
-            let argument1 = ::workflow_runtime::__private::v1::Resources::get::<
-                Arc<dyn Cache>,
-            >(resources)?;
-            ::core::result::Result::Ok(
-                ::workflow_runtime::__private::v1::Execution::Blocking(
-                    ::std::boxed::Box::new(move || __body(argument0, &argument1)),
-                ),
-            )
-        }
-    }
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
@@ -127,9 +95,5 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
     fn __body(path: PathBuf, cache: &Arc<dyn Cache>) -> Result<u64> {
         cache.len(&path)
     }
-    ::workflow_runtime::__private::v1::call(
-        &__DEFINITION,
-        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
-        &(path,),
-    )
+    ::workflow_runtime::__private::v1::call(&__DEFINITION, (path,))
 }

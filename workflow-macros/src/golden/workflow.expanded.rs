@@ -17,18 +17,16 @@ pub fn checkout(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "checkout"),
-                "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
-                ::core::cfg!(test),
-            ),
-            &[],
-        )
-        .described(
-            ::workflow_runtime::__private::v1::described!(
-                ["order", "cents"], [u64, u32], Result < String >
-            ),
-        );
+        ::core::concat!(::core::module_path!(), "::checkout"),
+        "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
+        ::core::cfg!(test),
+        ::workflow_runtime::__private::v1::described!(
+            ["order", "cents"], [u64, u32], Result < String >
+        ),
+    );
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = (u64, u32);
@@ -44,9 +42,6 @@ pub fn checkout(
             let (order, cents) = args;
             ::std::boxed::Box::pin(__body(order, cents))
         }
-    }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -75,18 +70,17 @@ fn greet(
     static __DEFINITION: my::reexport::__private::v1::WorkflowDefinition = my::reexport::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            my::reexport::__private::v1::Source::here(
-                "greet",
-                "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
-                ::core::cfg!(test),
-            ),
-            &["old::greet", "older::greet"],
-        )
-        .described(
+            "greet",
+            "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
+            ::core::cfg!(test),
             my::reexport::__private::v1::described!(
                 ["name"], [String], Result < String >
             ),
-        );
+        )
+        .was(&["old::greet", "older::greet"]);
+    my::reexport::__private::v1::inventory::submit! {
+        my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
+    }
     impl my::reexport::__private::v1::Workflow for __Workflow {
         type Form = my::reexport::__private::v1::One;
         type Args = String;
@@ -102,9 +96,6 @@ fn greet(
             let name = args;
             ::std::boxed::Box::pin(__body(name))
         }
-    }
-    my::reexport::__private::v1::inventory::submit! {
-        my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -128,14 +119,14 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source::here(
-                ::core::concat!(::core::module_path!(), "::", "nothing"),
-                "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
-                ::core::cfg!(test),
-            ),
-            &[],
-        )
-        .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
+        ::core::concat!(::core::module_path!(), "::nothing"),
+        "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
+        ::core::cfg!(test),
+        ::workflow_runtime::__private::v1::described!([], [], Result < () >),
+    );
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Form = ::workflow_runtime::__private::v1::Tuple;
         type Args = ();
@@ -151,9 +142,6 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
             let () = args;
             ::std::boxed::Box::pin(__body())
         }
-    }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[tracing::instrument]
     #[allow(

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::codec::{self, Payload};
-use crate::definition::{AttemptResult, Encoded, Fallible, Policy, StepCode, StepDefinition};
+use crate::definition::{AttemptResult, Encoded, Fallible, Policy, StepDefinition, StepTypes};
 use crate::durable::Durable;
 use crate::engine;
 use crate::error::{Code, Error, Failure};
@@ -64,8 +64,11 @@ enum State {
 
 #[doc(hidden)]
 #[track_caller]
-pub fn call<A, R>(definition: &'static StepDefinition, code: &'static StepCode<A, R>, args: &A) -> StepCall<R> {
-    StepCall { state: State::new(definition, (code.encode)(args)), returned: code.returned }
+pub fn call<A: 'static, R: 'static>(definition: &'static StepDefinition, args: A) -> StepCall<R> {
+    let Some(types) = definition.types.downcast_ref::<StepTypes<A, R>>() else {
+        unreachable!("the attribute calls a step with its own types")
+    };
+    StepCall { state: State::new(definition, (types.encode)(&args)), returned: types.returned }
 }
 
 impl State {

@@ -1,8 +1,8 @@
 //! A step, as `#[step]` defines it.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
 
 use super::arguments::{Arguments, Tuple};
 use super::described::Described;
@@ -33,42 +33,27 @@ pub enum Execution<R> {
 pub type Transactional<R> =
     Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
 
-impl<R> Execution<R> {
-    /// An attempt that is a future. It is boxed by the caller, and pinned here, so that the code for each step is small.
-    #[doc(hidden)]
-    pub fn future(attempt: Box<dyn Future<Output = R> + Send>) -> Self {
-        Execution::Async(attempt.into())
-    }
+/// An attempt that is a future.
+#[doc(hidden)]
+pub fn future<R>(attempt: impl Future<Output = R> + Send + 'static) -> Result<Execution<R>, Error> {
+    Ok(Execution::Async(Box::pin(attempt)))
 }
 
-/// A step: the hidden type behind each `#[step]` function. Only the attribute implements it.
-pub trait Step: 'static {
-    /// The arguments, always as a tuple, without the resources.
-    type Args: Arguments<Tuple>;
-    /// The return type of the function: a `Result`.
-    type Output: Fallible;
-    /// The code that steps with the same types share.
-    const CODE: &'static StepCode<Self::Args, Self::Output> = &StepCode::new(Self::attempt);
+/// Makes one attempt of a step: the part that each step has for itself. The rest is generic over the types of the arguments,
+/// always a tuple without the resources, and of the function's result.
+#[doc(hidden)]
+pub struct Attempt<A, R>(pub fn(A, &Resources) -> Result<Execution<R>, Error>);
 
-    /// Makes one attempt.
-    fn attempt(args: Self::Args, resources: &Resources) -> Result<Execution<Self::Output>, Error>;
-}
-
-/// Makes one attempt of a step.
-type Attempt<A, R> = fn(A, &Resources) -> Result<Execution<R>, Error>;
-
-/// What is executed for a step: one function of its own, and otherwise functions that are generic over its types only.
-pub struct StepCode<A, R> {
-    attempt: Attempt<A, R>,
-    pub(crate) encode: fn(&A) -> Result<Payload, Error>,
+/// What a call of a step does with its types.
+pub(crate) struct StepTypes<A, R> {
+    pub encode: fn(&A) -> Result<Payload, Error>,
     /// Decodes the result of a call.
-    pub(crate) returned: fn(Result<&Encoded, Error>) -> Result<R, Error>,
+    pub returned: fn(Result<&Encoded, Error>) -> Result<R, Error>,
 }
 
-impl<A: Arguments<Tuple>, R: Fallible> StepCode<A, R> {
-    const fn new(attempt: Attempt<A, R>) -> Self {
-        StepCode { attempt, encode: |args| args.encode("an argument of the step"), returned: returned::<R> }
-    }
+impl<A: Arguments<Tuple>, R: Fallible> StepTypes<A, R> {
+    const NEW: &'static Self =
+        &StepTypes { encode: |args| args.encode("an argument of the step"), returned: returned::<R> };
 }
 
 fn returned<R: Fallible>(result: Result<&Encoded, Error>) -> Result<R, Error> {
@@ -89,7 +74,7 @@ pub(crate) trait Execute: Sync {
     ) -> Result<Execution<AttemptResult>, Error>;
 }
 
-impl<A: Arguments<Tuple>, R: Fallible> Execute for StepCode<A, R> {
+impl<A: Arguments<Tuple>, R: Fallible> Execute for Attempt<A, R> {
     fn execute(
         &self,
         step: &'static str,
@@ -98,7 +83,7 @@ impl<A: Arguments<Tuple>, R: Fallible> Execute for StepCode<A, R> {
     ) -> Result<Execution<AttemptResult>, Error> {
         let args = A::decode("the step's arguments", args)
             .map_err(|error| error.operation(format!("step `{step}`")).into_fatal())?;
-        Ok(match (self.attempt)(args, resources)? {
+        Ok(match (self.0)(args, resources)? {
             Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
             Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(step, attempt()))),
             #[cfg(feature = "postgres")]
@@ -126,6 +111,9 @@ pub struct StepDefinition {
     pub(crate) policy: Policy,
     pub(crate) requires: &'static [Requirement],
     pub(crate) execute: &'static dyn Execute,
+    /// The [`StepTypes`]. They are found by their type, so that a call has no bounds on its types, and a type that cannot be
+    /// stored is a compile error of the step and of none of its calls.
+    pub(crate) types: &'static (dyn Any + Send + Sync),
     /// Converts an error of the engine into the step's own type.
     pub(crate) adopt: fn(Error) -> AttemptFailure,
     pub(crate) recode_args: Recode,
@@ -133,33 +121,41 @@ pub struct StepDefinition {
     pub(crate) check_args: fn(&Payload) -> Result<(), Error>,
     /// The type of its arguments, for an error message.
     pub(crate) args_name: fn() -> &'static str,
-    /// The name of the hidden type that the attribute has made inside the function.
+    /// The name of the hidden function that the attribute has made inside the function.
     #[cfg(feature = "testing")]
     pub(crate) type_name: fn() -> &'static str,
-    /// The cached check that no other step has the id.
-    pub(crate) unique: OnceLock<Result<(), Error>>,
 }
 
 impl StepDefinition {
+    /// A step whose function is, inside, `body`. It is made at the place of the call.
     #[doc(hidden)]
-    pub const fn new<S: Step>(source: Source, policy: Policy) -> Self {
+    #[track_caller]
+    pub const fn new<A: Arguments<Tuple>, R: Fallible, B: Copy>(
+        id: &'static str,
+        fingerprint: &'static str,
+        test: bool,
+        described: Described,
+        attempt: &'static Attempt<A, R>,
+        body: B,
+    ) -> Self {
+        let _ = body;
         StepDefinition {
-            source,
+            source: Source::here(id, fingerprint, test),
             was: &[],
             queue: None,
             #[cfg(feature = "postgres")]
             transaction: false,
-            described: Described::NOTHING,
-            policy,
+            described,
+            policy: Policy::DEFAULT,
             requires: &[],
-            execute: S::CODE,
-            adopt: adopt::<<S::Output as Fallible>::Err>,
-            recode_args: S::Args::recode,
-            check_args: check_args::<S::Args>,
-            args_name: std::any::type_name::<S::Args>,
+            execute: attempt,
+            types: StepTypes::<A, R>::NEW,
+            adopt: adopt::<R::Err>,
+            recode_args: A::recode,
+            check_args: check_args::<A>,
+            args_name: std::any::type_name::<A>,
             #[cfg(feature = "testing")]
-            type_name: std::any::type_name::<S>,
-            unique: OnceLock::new(),
+            type_name: std::any::type_name::<B>,
         }
     }
 }
@@ -172,10 +168,9 @@ impl StepDefinition {
         self
     }
 
-    /// Sets the description for other programs.
     #[doc(hidden)]
-    pub const fn described(mut self, described: Described) -> Self {
-        self.described = described;
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 

@@ -132,15 +132,26 @@ pub struct WorkflowDefinition {
 }
 
 impl WorkflowDefinition {
+    /// A workflow that is made at the place of the call.
     #[doc(hidden)]
-    pub const fn new<W: Workflow>(source: Source, was: &'static [&'static str]) -> Self {
+    #[track_caller]
+    pub const fn new<W: Workflow>(
+        id: &'static str,
+        fingerprint: &'static str,
+        test: bool,
+        described: Described,
+    ) -> Self {
+        WorkflowDefinition::of::<W>(Source::here(id, fingerprint, test), described)
+    }
+
+    pub(crate) const fn of<W: Workflow>(source: Source, described: Described) -> Self {
         WorkflowDefinition {
             source,
-            was,
+            was: &[],
             body: body::<W>,
             recode_args: <W::Form as FormOf<W::Args>>::recode,
             accept: accept::<W>,
-            described: Described::NOTHING,
+            described,
             pinned: false,
             is_published: false,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
@@ -151,8 +162,8 @@ impl WorkflowDefinition {
 
 impl WorkflowDefinition {
     #[doc(hidden)]
-    pub const fn described(mut self, described: Described) -> Self {
-        self.described = described;
+    pub const fn was(mut self, was: &'static [&'static str]) -> Self {
+        self.was = was;
         self
     }
 

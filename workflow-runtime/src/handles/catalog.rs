@@ -7,7 +7,7 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::definition::{One, Source, Workflow, WorkflowDefinition};
+use crate::definition::{Described, One, Source, Workflow, WorkflowDefinition};
 use crate::error::{Error, Failure};
 use crate::handles::start::Start;
 use crate::registry::registry;
@@ -124,9 +124,9 @@ pub fn start_by_id(workflow: &str, args: Value) -> Start<AnyWorkflow> {
 /// The type of the workflow of a run that was started by its id.
 pub enum AnyWorkflow {}
 
-static ANY: WorkflowDefinition = WorkflowDefinition::new::<AnyWorkflow>(
+static ANY: WorkflowDefinition = WorkflowDefinition::of::<AnyWorkflow>(
     Source { id: "workflow_runtime::any", file: file!(), line: line!(), fingerprint: "", test: false },
-    &[],
+    Described::NOTHING,
 );
 
 impl Workflow for AnyWorkflow {

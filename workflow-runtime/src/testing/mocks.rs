@@ -42,8 +42,8 @@ pub(super) trait Watch: Send + Sync {
 
 /// The definition of a step function.
 pub(super) fn definition_of<F: StepFn<P>, P>() -> Result<&'static StepDefinition> {
-    // The attribute makes a type `__Step` inside the function.
-    let name = format!("{}::__Step", type_name::<F>());
+    // The attribute makes a function `__body` inside the function.
+    let name = format!("{}::__body", type_name::<F>());
     registry().steps().find(|step| (step.type_name)() == name).ok_or_else(|| {
         Error::coded(Code::NotRegistered, format!("`{}` is no step", type_name::<F>()))
             .expected("the name of a function with `#[step]`, and no closure around it")

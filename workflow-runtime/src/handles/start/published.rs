@@ -34,7 +34,7 @@ fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
                 |texts: &[String]| -> &'static [&'static str] { texts.iter().map(text).collect::<Vec<_>>().leak() };
             let source = Source { id: text(id), file: "", line: *line, fingerprint: text(fingerprint), test: false };
             let described = Described { arguments: texts(arguments), ..Described::NOTHING };
-            let mut definition = WorkflowDefinition::new::<AnyWorkflow>(source, texts(was)).described(described);
+            let mut definition = WorkflowDefinition::of::<AnyWorkflow>(source, described).was(texts(was));
             definition.is_published = true;
             Box::leak(Box::new(definition))
         },

@@ -16,7 +16,7 @@ use futures_util::future::join;
 
 use super::support::*;
 use crate::codec;
-use crate::definition::{Encoded, Policy, StepDefinition};
+use crate::definition::{Encoded, StepDefinition};
 use crate::replay::{Event, StepRequest};
 
 fn patched(name: &'static str) -> bool {
@@ -42,7 +42,7 @@ fn change(what: &'static str, before: Body, events: Vec<Event>, after: Body, rep
 #[track_caller]
 fn renamed(id: &'static str, was: &'static [&'static str], input: u32) -> impl Future<Output = Encoded> + Send + Unpin {
     let source = step_definition(id).source;
-    let definition = StepDefinition::new::<AnyStep>(source, Policy::DEFAULT).was(was);
+    let definition = any_step(source).was(was);
     call(StepRequest { definition: Box::leak(Box::new(definition)), ..step_request(id, input) })
 }
 
@@ -50,10 +50,7 @@ fn renamed(id: &'static str, was: &'static [&'static str], input: u32) -> impl F
 #[track_caller]
 fn takes_text(id: &'static str, text: &'static str) -> impl Future<Output = Encoded> + Send + Unpin {
     let source = step_definition(id).source;
-    let definition = StepDefinition {
-        recode_args: codec::recode::<String>,
-        ..StepDefinition::new::<AnyStep>(source, Policy::DEFAULT)
-    };
+    let definition = StepDefinition { recode_args: codec::recode::<String>, ..any_step(source) };
     call(StepRequest { definition: Box::leak(Box::new(definition)), ..step_request(id, text) })
 }
 

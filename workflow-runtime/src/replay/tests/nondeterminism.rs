@@ -341,7 +341,7 @@ fn an_input_may_have_a_new_field_with_a_default() {
         run(async {
             let definition: &'static StepDefinition = Box::leak(Box::new(StepDefinition {
                 recode_args: codec::recode::<Order>,
-                ..StepDefinition::new::<AnyStep>(step_definition("order").source, crate::definition::Policy::DEFAULT)
+                ..any_step(step_definition("order").source)
             }));
             let input = Order { number: 5, express: false };
             call(StepRequest { definition, ..step_request("order", input) }).await

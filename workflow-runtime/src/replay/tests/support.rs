@@ -20,8 +20,7 @@ pub(super) use self::driven::{Driven, Setting};
 pub(super) use self::events::*;
 use crate::codec::{self, Payload};
 use crate::definition::{
-    Described, Encoded, Execution, Policy, Resources, RunFuture, Source, Step, StepDefinition, WorkflowDefinition,
-    adopt,
+    Attempt, Described, Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition, adopt,
 };
 use crate::error::Error;
 use crate::replay::{
@@ -68,19 +67,14 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
     }
 }
 
-pub(super) struct AnyStep;
-
-impl Step for AnyStep {
-    type Args = (Value,);
-    type Output = Result<Value, Error>;
-
-    fn attempt(_: Self::Args, _: &Resources) -> Result<Execution<Self::Output>, Error> {
-        unreachable!("the core executes nothing")
-    }
+/// A step that is never executed.
+pub(super) fn any_step(source: Source) -> StepDefinition {
+    let attempt: &Attempt<(Value,), Result<Value, Error>> = &Attempt(|_, _| unreachable!("the core executes nothing"));
+    StepDefinition { source, ..StepDefinition::new(source.id, "", true, Described::NOTHING, attempt, ()) }
 }
 
 pub(super) fn step_definition(id: &'static str) -> &'static StepDefinition {
-    let definition = StepDefinition::new::<AnyStep>(source(id), Policy::DEFAULT);
+    let definition = any_step(source(id));
     // The tests give a step one value in place of a tuple.
     Box::leak(Box::new(StepDefinition { recode_args: codec::recode::<Value>, ..definition }))
 }
