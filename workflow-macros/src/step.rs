@@ -136,21 +136,22 @@ fn attempt_of(v1: &TokenStream, options: &Options, checked: &Checked, run: &Iden
             }
         }
     }
-    let execution = if let Some(span) = options.transaction {
-        quote_spanned!(span=> ::core::result::Result::Ok(#v1::Execution::Transaction(::std::boxed::Box::new(move |mut #transaction: #v1::Transaction| {
+    let attempt = if let Some(span) = options.transaction {
+        quote_spanned!(span=> Transaction(::std::boxed::Box::new(move |mut #transaction: #v1::Transaction| {
             ::std::boxed::Box::pin(async move {
                 let result = #run(#(#call),*).await;
                 (result, #transaction)
             })
-        }))))
+        })))
     } else if is_async && fetches.is_empty() {
-        quote_spanned!(span=> #v1::future(#run(#(#call),*)))
+        quote_spanned!(span=> future(::std::boxed::Box::new(#run(#(#call),*))))
     } else if is_async {
         // The resources live in the future that borrows them.
-        quote_spanned!(span=> #v1::future(async move { #run(#(#call),*).await }))
+        quote_spanned!(span=> future(::std::boxed::Box::new(async move { #run(#(#call),*).await })))
     } else {
-        quote_spanned!(span=> ::core::result::Result::Ok(#v1::Execution::Blocking(::std::boxed::Box::new(move || #run(#(#call),*)))))
+        quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || #run(#(#call),*))))
     };
+    let execution = quote_spanned!(span=> ::core::result::Result::Ok(#v1::Execution::#attempt));
     if fetches.is_empty() {
         return execution;
     }

@@ -112,9 +112,9 @@ fn outer(
 
             fn run(
                 #given: Self::Args,
-            ) -> ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send>> {
+            ) -> ::std::boxed::Box<dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send> {
                 let #pattern = #given;
-                ::std::boxed::Box::pin(#run(#(#names),*))
+                ::std::boxed::Box::new(#run(#(#names),*))
             }
         }
 

@@ -10,7 +10,9 @@ mod source;
 mod step;
 mod workflow;
 
-pub use self::arguments::{FormOf, One, Tuple};
+#[cfg(feature = "testing")]
+pub(crate) use self::arguments::FormOf;
+pub use self::arguments::{One, Tuple};
 pub(crate) use self::bodies::Bodies;
 #[cfg(feature = "testing")]
 pub(crate) use self::bodies::Replace;
@@ -28,6 +30,6 @@ pub use self::source::{Item, Source};
 pub(crate) use self::step::StepTypes;
 #[cfg(feature = "postgres")]
 pub use self::step::Transactional;
-pub use self::step::{Attempt, Execution, StepDefinition, future};
-pub(crate) use self::workflow::validated;
+pub use self::step::{Attempt, Execution, StepDefinition};
+pub(crate) use self::workflow::encode_arguments;
 pub use self::workflow::{Fallible, Returned, Workflow, WorkflowDefinition, WorkflowFn};

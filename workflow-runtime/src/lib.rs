@@ -247,7 +247,7 @@ pub mod __private {
         pub use crate::definition::Described;
         #[cfg(feature = "schema")]
         pub use crate::definition::PayloadDefinition;
-        pub use crate::definition::{Attempt, Execution, Item, Policy, StepDefinition, WorkflowDefinition, future};
+        pub use crate::definition::{Attempt, Execution, Item, Policy, StepDefinition, WorkflowDefinition};
         #[cfg(feature = "schema")]
         pub use crate::definition::{NoSchema, ResultSchemaOf, SchemaOf, schema};
         pub use crate::definition::{One, Tuple, Workflow};

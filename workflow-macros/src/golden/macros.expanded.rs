@@ -24,13 +24,11 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
         fn run(
             args: Self::Args,
-        ) -> ::core::pin::Pin<
-            ::std::boxed::Box<
-                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
-            >,
+        ) -> ::std::boxed::Box<
+            dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
         > {
             let () = args;
-            ::std::boxed::Box::pin(__body())
+            ::std::boxed::Box::new(__body())
         }
     }
     #[allow(

@@ -44,13 +44,11 @@ fn not_async(
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
         fn run(
             args: Self::Args,
-        ) -> ::core::pin::Pin<
-            ::std::boxed::Box<
-                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
-            >,
+        ) -> ::std::boxed::Box<
+            dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
         > {
             let argument0 = args;
-            ::std::boxed::Box::pin(__body(argument0))
+            ::std::boxed::Box::new(__body(argument0))
         }
     }
     #[allow(
@@ -82,8 +80,10 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
         "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
         ::core::cfg!(test),
         ::workflow_runtime::__private::v1::described!([], [], Result < () >),
-        &::workflow_runtime::__private::v1::Attempt(|(), _| ::workflow_runtime::__private::v1::future(
-            __body(),
+        &::workflow_runtime::__private::v1::Attempt(|(), _| ::core::result::Result::Ok(
+            ::workflow_runtime::__private::v1::Execution::future(
+                ::std::boxed::Box::new(__body()),
+            ),
         )),
         __body,
     );

@@ -32,13 +32,11 @@ fn probes(
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
         fn run(
             args: Self::Args,
-        ) -> ::core::pin::Pin<
-            ::std::boxed::Box<
-                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
-            >,
+        ) -> ::std::boxed::Box<
+            dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
         > {
             let (orders, start) = args;
-            ::std::boxed::Box::pin(__body(orders, start))
+            ::std::boxed::Box::new(__body(orders, start))
         }
     }
     #[allow(

@@ -23,9 +23,13 @@ pub fn charge(
                 let argument0 = ::workflow_runtime::__private::v1::Resources::get::<
                     Bank,
                 >(resources)?;
-                ::workflow_runtime::__private::v1::future(async move {
-                    __body(&argument0, argument1, argument2).await
-                })
+                ::core::result::Result::Ok(
+                    ::workflow_runtime::__private::v1::Execution::future(
+                        ::std::boxed::Box::new(async move {
+                            __body(&argument0, argument1, argument2).await
+                        }),
+                    ),
+                )
             }),
             __body,
         )

@@ -34,13 +34,11 @@ pub fn checkout(
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
         fn run(
             args: Self::Args,
-        ) -> ::core::pin::Pin<
-            ::std::boxed::Box<
-                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
-            >,
+        ) -> ::std::boxed::Box<
+            dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
         > {
             let (order, cents) = args;
-            ::std::boxed::Box::pin(__body(order, cents))
+            ::std::boxed::Box::new(__body(order, cents))
         }
     }
     #[allow(
@@ -88,13 +86,11 @@ fn greet(
         const DEFINITION: &'static my::reexport::__private::v1::WorkflowDefinition = &__DEFINITION;
         fn run(
             args: Self::Args,
-        ) -> ::core::pin::Pin<
-            ::std::boxed::Box<
-                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
-            >,
+        ) -> ::std::boxed::Box<
+            dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
         > {
             let name = args;
-            ::std::boxed::Box::pin(__body(name))
+            ::std::boxed::Box::new(__body(name))
         }
     }
     #[allow(
@@ -134,13 +130,11 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
         const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
         fn run(
             args: Self::Args,
-        ) -> ::core::pin::Pin<
-            ::std::boxed::Box<
-                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
-            >,
+        ) -> ::std::boxed::Box<
+            dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
         > {
             let () = args;
-            ::std::boxed::Box::pin(__body())
+            ::std::boxed::Box::new(__body())
         }
     }
     #[tracing::instrument]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::codec;
 use crate::context::ContinueAsNew;
-use crate::definition::{Fallible, FormOf, Workflow, WorkflowFn, adopt, validated};
+use crate::definition::{Fallible, Workflow, WorkflowFn, adopt, encode_arguments};
 use crate::durable::Durable;
 use crate::error::{Code, Error};
 use crate::handles::run::{self, Run, RunOf};
@@ -100,9 +100,7 @@ impl<W: Workflow> Invocation<W> {
             operation.run().fail(error.clone());
             return refused(error);
         }
-        match validated(definition, W::validate, &args)
-            .and_then(|()| W::Form::encode(&args, "the workflow's arguments"))
-        {
+        match encode_arguments::<_, W::Form>(definition, W::validate, &args) {
             Ok(input) => {
                 let request = Box::new(ChildRequest {
                     definition,
@@ -312,7 +310,7 @@ impl<W: Workflow> Invocation<W> {
             State::Run { request: None, .. } | State::Refused(None) => None,
         };
         let id = started.ok_or_else(|| Error::coded(Code::OutsideRun, "the child was not started"))?;
-        Ok(Run::of::<W>(None, id))
+        Ok(Run::of::<W::Output>(None, id))
     }
 }
 
@@ -442,7 +440,7 @@ impl<W: Workflow> Future for Detach<W> {
             State::Refused(error) => return Poll::Ready(Err(error.take().unwrap_or_else(polled_again))),
         };
         let refused = match ready!(operation.poll(context, || request.take().map(Kind::Child))) {
-            Ok(Completion::Completed(_)) => return Poll::Ready(Ok(Run::of::<W>(None, id.clone()))),
+            Ok(Completion::Completed(_)) => return Poll::Ready(Ok(Run::of::<W::Output>(None, id.clone()))),
             Ok(Completion::Failed(error)) => error,
             Ok(Completion::Due | Completion::Woken | Completion::Ended(_)) => {
                 unreachable!("a start is no timer and no run")

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::arguments::FormOf;
-use super::workflow::{Validate, Workflow, WorkflowDefinition, validated};
+use super::workflow::{Validate, Workflow, WorkflowDefinition, encode_arguments};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::text::excerpt;
@@ -67,8 +67,7 @@ fn accept_as<A, Form: FormOf<A>>(
         let path = named(&error.path().to_string(), names);
         invalid(&path, error.into_inner().to_string()).found(&found)
     })?;
-    validated(definition, validate, &args)?;
-    Form::encode(&args, "the workflow's arguments")
+    encode_arguments::<A, Form>(definition, validate, &args)
 }
 
 /// Replaces the index of an argument in a path by the argument's name.

@@ -28,16 +28,18 @@ pub enum Execution<R> {
     Transaction(Transactional<R>),
 }
 
+impl<R> Execution<R> {
+    /// As a future on the runtime. It is pinned here, which is less code to compile than `Box::pin` in each step.
+    #[doc(hidden)]
+    pub fn future(attempt: Box<dyn Future<Output = R> + Send>) -> Self {
+        Execution::Async(Box::into_pin(attempt))
+    }
+}
+
 /// An attempt that runs in a transaction.
 #[cfg(feature = "postgres")]
 pub type Transactional<R> =
     Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
-
-/// An attempt that is a future.
-#[doc(hidden)]
-pub fn future<R>(attempt: impl Future<Output = R> + Send + 'static) -> Result<Execution<R>, Error> {
-    Ok(Execution::Async(Box::pin(attempt)))
-}
 
 /// Makes one attempt of a step: the part that each step has for itself. The rest is generic over the types of the arguments,
 /// always a tuple without the resources, and of the function's result.

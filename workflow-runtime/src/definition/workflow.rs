@@ -1,7 +1,6 @@
 //! A workflow, as `#[workflow]` defines it.
 
 use std::future::Future;
-use std::pin::Pin;
 
 use super::arguments::{FormOf, Stored};
 use super::described::{Described, accept};
@@ -39,7 +38,7 @@ pub trait Workflow: Sized + Send + 'static {
 
     /// The function's body.
     #[doc(hidden)]
-    fn run(args: Self::Args) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    fn run(args: Self::Args) -> Box<dyn Future<Output = Self::Output> + Send>;
 }
 
 /// The return type of steps and workflows: `Result<T, E>`, where `T` can be stored and
@@ -185,15 +184,26 @@ fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
 }
 
 /// Generic over the output only, so that workflows with the same one share it.
-fn encoded<R: Fallible>(future: Pin<Box<dyn Future<Output = R> + Send>>) -> RunFuture {
+fn encoded<R: Fallible>(future: Box<dyn Future<Output = R> + Send>) -> RunFuture {
+    let future = Box::into_pin(future);
     Box::pin(async move { encode_outcome("the workflow's result", future.await) })
 }
 
 /// The workflow's own check of its arguments.
 pub(crate) type Validate<A> = fn(&A) -> Result<(), Error>;
 
+/// Checks and encodes the arguments of a workflow. Generic over the arguments only, so that workflows with the same ones share it.
+pub(crate) fn encode_arguments<A, Form: FormOf<A>>(
+    definition: &WorkflowDefinition,
+    validate: Validate<A>,
+    args: &A,
+) -> Result<Payload, Error> {
+    validated(definition, validate, args)?;
+    Form::encode(args, "the workflow's arguments")
+}
+
 /// Runs the workflow's own check of the arguments.
-pub(crate) fn validated<A>(definition: &WorkflowDefinition, validate: Validate<A>, args: &A) -> Result<(), Error> {
+fn validated<A>(definition: &WorkflowDefinition, validate: Validate<A>, args: &A) -> Result<(), Error> {
     let checked = caught("the check of the arguments", || validate(args)).and_then(|checked| checked);
     checked.map_err(|error| {
         let id = definition.source.id;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -135,8 +134,8 @@ impl Workflow for AnyWorkflow {
     type Output = std::result::Result<Value, JsonError>;
     const DEFINITION: &'static WorkflowDefinition = &ANY;
 
-    fn run(_: Value) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
-        Box::pin(std::future::ready(Err(JsonError(Value::from(
+    fn run(_: Value) -> Box<dyn Future<Output = Self::Output> + Send> {
+        Box::new(std::future::ready(Err(JsonError(Value::from(
             "this type represents any workflow and cannot be executed itself",
         )))))
     }

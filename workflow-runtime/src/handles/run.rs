@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::end::RunEnd;
 use self::end::{Returns, returns_of};
 pub(crate) use self::end::{poll_end, returns};
-use crate::definition::{Returned, Workflow};
+use crate::definition::{Fallible, Returned, Workflow};
 use crate::engine::{self, Client};
 use crate::error::{Error, Failure, Result};
 use crate::handles::events::Events;
@@ -71,12 +71,12 @@ impl<T: DeserializeOwned, E: Failure> Run<T, E> {
 }
 
 impl<T, E> Run<T, E> {
-    /// The handle on a run of a workflow.
-    pub(crate) fn of<W>(engine: Option<Client>, id: Arc<str>) -> Self
+    /// The handle on a run of a workflow that returns `R`.
+    pub(crate) fn of<R>(engine: Option<Client>, id: Arc<str>) -> Self
     where
-        W: Workflow<Output: Returned<Value = T, Error = E>>,
+        R: Fallible + Returned<Value = T, Error = E>,
     {
-        Run { engine, id, with_state: false, returns: returns_of::<W::Output> }
+        Run { engine, id, with_state: false, returns: returns_of::<R> }
     }
 
     /// The handle on another run with a result of the same types.

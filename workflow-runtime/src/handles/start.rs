@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::codec::{self, Payload};
-use crate::definition::{FormOf, Workflow, WorkflowDefinition, WorkflowFn, validated};
+use crate::definition::{Returned, Workflow, WorkflowDefinition, WorkflowFn, encode_arguments};
 use crate::durable::Durable;
 use crate::engine::{self, Asked, Client};
 use crate::error::Result;
@@ -136,7 +136,7 @@ impl<W: Workflow> CreatedRun<W> {
 
     /// The handle on the run: to query it, to wait for its end (which may be before it is started), to cancel it.
     pub fn run(&self) -> RunOf<W> {
-        Run::of::<W>(Some(self.engine.clone()), self.id.clone())
+        Run::of::<W::Output>(Some(self.engine.clone()), self.id.clone())
     }
 
     /// Starts the run with its arguments, once: any engine that has the workflow executes it. If the arguments are
@@ -179,8 +179,7 @@ pub struct Start<W> {
 
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
-        let args = validated(W::DEFINITION, W::validate, &args)
-            .and_then(|()| W::Form::encode(&args, "the workflow's arguments"));
+        let args = encode_arguments::<_, W::Form>(W::DEFINITION, W::validate, &args);
         Start::of(engine, Ok(W::DEFINITION), args)
     }
 
@@ -388,51 +387,53 @@ impl Start<AnyWorkflow> {
 
 impl<W: Workflow> IntoFuture for Start<W> {
     type Output = Result<RunOf<W>>;
-    type IntoFuture = Starting<W>;
+    type IntoFuture = Starting<<W::Output as Returned>::Value, <W::Output as Returned>::Error>;
 
-    fn into_future(self) -> Starting<W> {
-        let Start { engine, definition, args, created, asked, with_state, workflow } = self;
-        Starting { begun: Box::pin(begin(engine, definition, args, created, asked)), with_state, workflow }
+    fn into_future(self) -> Self::IntoFuture {
+        let Start { engine, definition, args, created, asked, with_state, .. } = self;
+        Starting { begun: begin(engine, definition, args, created, asked), with_state, run: Run::of::<W::Output> }
     }
 }
 
 /// Without the type of the workflow, so that all starts share it.
-async fn begin(
+fn begin(
     engine: Option<Client>,
     definition: Result<&'static WorkflowDefinition>,
     args: Result<Payload>,
     created: Option<Arc<str>>,
     asked: Result<Asked>,
-) -> Result<(Client, Arc<str>)> {
-    let (definition, args, asked) = (definition?, args?, asked?);
-    let engine = engine::given_or_ambient(&engine).await?;
-    let id = match created {
-        Some(id) => Box::pin(engine.inner().begin(definition, &id, args, asked)).await.map(|()| id)?,
-        None => engine.inner().create(definition, args, asked).await?,
-    };
-    Ok((engine, id))
+) -> BoxFuture<'static, Result<(Client, Arc<str>)>> {
+    Box::pin(async move {
+        let (definition, args, asked) = (definition?, args?, asked?);
+        let engine = engine::given_or_ambient(&engine).await?;
+        let id = match created {
+            Some(id) => Box::pin(engine.inner().begin(definition, &id, args, asked)).await.map(|()| id)?,
+            None => engine.inner().create(definition, args, asked).await?,
+        };
+        Ok((engine, id))
+    })
 }
 
-/// A start in progress: see [`start()`].
+/// A start in progress, of a run whose result is `Result<T, E>`: see [`start()`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Starting<W: Workflow> {
+pub struct Starting<T, E> {
     begun: BoxFuture<'static, Result<(Client, Arc<str>)>>,
     with_state: bool,
-    workflow: PhantomData<fn() -> W>,
+    run: fn(Option<Client>, Arc<str>) -> Run<T, E>,
 }
 
-impl<W: Workflow> Future for Starting<W> {
-    type Output = <Start<W> as IntoFuture>::Output;
+impl<T, E> Future for Starting<T, E> {
+    type Output = Result<Run<T, E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.begun.as_mut().poll(context).map_ok(|(engine, id)| {
-            let run = Run::of::<W>(Some(engine), id);
+            let run = (self.run)(Some(engine), id);
             if self.with_state { run.with_state() } else { run }
         })
     }
 }
 
-impl<W: Workflow> fmt::Debug for Starting<W> {
+impl<T, E> fmt::Debug for Starting<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Starting")
     }
@@ -447,4 +448,4 @@ impl<W: Workflow> fmt::Debug for Starting<W> {
 )]
 pub trait StartedInWorkflow {}
 
-impl<W: Workflow + StartedInWorkflow> Durable for Starting<W> {}
+impl<T, E> Durable for Starting<T, E> where Run<T, E>: StartedInWorkflow {}
