@@ -98,6 +98,15 @@ impl Generation {
         deliveries.any(|(_, delivery)| delivery.get("end").is_some() || delivery.get("unwinds").is_some())
     }
 
+    /// The event by which a retry has opened the generation.
+    fn reopened(&self) -> Option<&Value> {
+        self.of("reopened").next()
+    }
+
+    fn has_continued(&self) -> bool {
+        self.deliveries.last().is_some_and(|(_, delivery)| delivery["end"].get("continued").is_some())
+    }
+
     /// Asserts that the generation has this end, and that no operation ended twice.
     fn assert_ended(&self, how: &str) {
         let ends: Vec<_> = self.deliveries.iter().filter_map(|(_, delivery)| delivery.get("end")).collect();
@@ -230,18 +239,40 @@ impl StoredRun {
         self.generations.iter().map(|generation| generation.undone().len()).sum()
     }
 
-    /// The payloads that were delivered to any generation of the run.
+    /// The payloads that were delivered to any generation of the run, except those that a retry has replaced.
     pub fn delivered(&self) -> BTreeSet<u64> {
-        self.generations.iter().flat_map(Generation::delivered).collect()
+        self.in_force().flat_map(|(_, generation)| generation.delivered()).collect()
+    }
+
+    /// The generations and their numbers, without those that a retry has replaced.
+    fn in_force(&self) -> impl Iterator<Item = (u32, &Generation)> {
+        let mut number = 0;
+        let last = self.generations.len() - 1;
+        self.generations.iter().enumerate().filter_map(move |(at, generation)| {
+            // A retry executes the generation that has failed again, from a part of its journal.
+            number += u32::from(at > 0 && generation.reopened().is_none());
+            (at == last || generation.has_continued()).then_some((number, generation))
+        })
     }
 
     /// The idempotency keys of the steps whose results are recorded.
     pub fn recorded(&self) -> Vec<String> {
-        let ended = self.generations.iter().enumerate().flat_map(|(number, generation)| {
-            let ended = generation.of("completed").chain(generation.of("failed"));
-            ended.map(move |event| format!("{}/{number}/0/{}", self.row.id, event["op"]))
-        });
-        ended.collect()
+        let mut keys = Vec::new();
+        for (number, generation) in self.in_force() {
+            let base = generation.reopened().map(|reopened| &reopened["base"]);
+            let of =
+                |key: &Value, op: &Value| format!("{}/{}/{}/{op}", self.row.id, key["generation"], key["unwindings"]);
+            let given: BTreeMap<u64, &Value> = generation
+                .issued("step")
+                .filter_map(|(_, step)| Some((step["op"].as_u64()?, step.get("key")?)))
+                .collect();
+            for event in generation.of("completed").chain(generation.of("failed")) {
+                let op = &event["op"];
+                let key = op.as_u64().and_then(|op| given.get(&op).copied()).or(base);
+                keys.push(key.map_or_else(|| format!("{}/{number}/0/{op}", self.row.id), |key| of(key, op)));
+            }
+        }
+        keys
     }
 
     pub fn assert_continues(&self, before: &StoredRun) {
@@ -371,8 +402,8 @@ pub async fn assert_sound(store: &dyn Store, tree: &Tree) {
 
 /// Asserts that each payload that the store accepted was delivered, is unread, or was held once, and that there are no
 /// other payloads. A payload with a key (`named`) may have been sent again when another run had the token: each run has
-/// it once.
-pub fn assert_accounted(trees: &[&Tree], taken: &BTreeSet<u64>, named: impl Fn(u64) -> bool) {
+/// it once. A retry may have `lost` some.
+pub fn assert_accounted(trees: &[&Tree], taken: &BTreeSet<u64>, lost: &BTreeSet<u64>, named: impl Fn(u64) -> bool) {
     let mut found = BTreeMap::<u64, usize>::new();
     for run in trees.iter().flat_map(|tree| tree.values()) {
         let unread: BTreeSet<u64> = run.unread.iter().copied().collect();
@@ -384,7 +415,9 @@ pub fn assert_accounted(trees: &[&Tree], taken: &BTreeSet<u64>, named: impl Fn(u
         once.into_iter().for_each(|payload| *found.entry(payload).or_default() += 1);
     }
     let known: BTreeSet<u64> = found.keys().copied().collect();
-    assert_eq!(&known, taken, "the payloads in the store, and the acknowledged ones");
+    assert!(known.is_subset(taken), "payloads that were not acknowledged: {:?}", &known - taken);
+    let missing = &(taken - &known) - lost;
+    assert!(missing.is_empty(), "acknowledged payloads that the store does not have: {missing:?}");
     let twice: Vec<_> = found.iter().filter(|(payload, times)| **times > 1 && !named(**payload)).collect();
     assert!(twice.is_empty(), "payloads that arrived twice: {twice:?}");
 }

@@ -1,5 +1,7 @@
 //! Programs that receive payloads, have children and are cancelled, while engines are dropped at random moments.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use workflow_runtime::{Code, Engine, Error, Run};
 
 use crate::audit::{self, Tree};
 use crate::interpreter::{QUEUE, drain, interpret};
-use crate::program::{Manner, Node};
+use crate::program::{How, Manner, Node, Work};
 use crate::recorder::{Log, Recorder};
 use crate::world::{Clockwork, World, jump, open_gates, yields};
 use crate::{RUN, Tally};
@@ -24,6 +26,9 @@ const HOLD: Duration = Duration::from_secs(10_000_000);
 
 /// The maximum number of random actions: more than any case needs.
 const ACTIONS_MAX: u32 = 5_000;
+
+/// How often a run that fails is retried.
+const RETRIES_MAX: u32 = 3;
 
 /// The case of a seed.
 pub struct Conversation<'a> {
@@ -37,6 +42,12 @@ pub struct Conversation<'a> {
     opens: bool,
     next: u64,
     answer: Option<bool>,
+    /// How often the run has been retried.
+    retries: u32,
+    /// Whether no step fails any more.
+    is_mended: bool,
+    /// The numbers that were sent to suspensions.
+    answers: BTreeSet<u64>,
 }
 
 type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
@@ -44,10 +55,27 @@ type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 impl<'a> Conversation<'a> {
     pub fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let program = Node::generate(&mut random, Manner::Talking, clockwork);
+        let mut program = Node::generate(&mut random, Manner::Talking, clockwork);
+        if random.random_bool(0.3) {
+            // The run fails at its end, until no step fails any more.
+            let work = Work { how: How::Yields(3), failures: u32::MAX, fatal: true, timeout_ms: None };
+            program = Node::Sequence(vec![program, Node::Step(work)]);
+        }
         let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
         let (cancels, opens) = (random.random_bool(0.3), random.random_bool(0.3));
-        Conversation { tally, random, clockwork, program, cancels, opens, next: 0, answer: None }
+        Conversation {
+            tally,
+            random,
+            clockwork,
+            program,
+            cancels,
+            opens,
+            next: 0,
+            answer: None,
+            retries: 0,
+            is_mended: false,
+            answers: BTreeSet::new(),
+        }
     }
 
     fn recorder(&self, open: Open<'_>, log: &Log) -> Recorder {
@@ -102,6 +130,7 @@ impl<'a> Conversation<'a> {
         let Some(suspended) = run.suspended().await.expect("there is a run").into_iter().next() else { return };
         self.next += 1;
         let number = self.next;
+        self.answers.insert(number);
         match run.resume(&number).of(suspended.id).await {
             Ok(()) => assert!(log.taken().contains(&number), "the payload was acknowledged and is not stored"),
             Err(error) => {
@@ -151,6 +180,9 @@ impl<'a> Conversation<'a> {
     async fn live(&mut self, open: Open<'_>, log: &Log, short: bool) -> bool {
         let store: Arc<dyn Store> = Arc::new(self.recorder(open, log));
         let world = Arc::new(World::default());
+        if self.is_mended {
+            world.mend();
+        }
         for run in audit::read(&*store, RUN).await.values() {
             world.record(run.recorded());
         }
@@ -193,23 +225,60 @@ impl<'a> Conversation<'a> {
         for (id, run) in before {
             tree.get(id).expect("no run is lost").assert_continues(run);
         }
-        audit::assert_sound(&*store, &tree).await;
+        // A retry leaves rows of what it has cut: children, chunks, attributes.
+        if self.retries == 0 {
+            audit::assert_sound(&*store, &tree).await;
+        }
         let status = tree[RUN].row.status;
         assert!(self.answer.is_none_or(|cancelled| cancelled == (status == Status::Cancelled)), "{status}");
         let world = Arc::new(World::default());
         let engine = self.open(Arc::new(self.recorder(open, log)), &world).await;
         let mut held = Vec::new();
         for token in TOKENS {
-            let run = engine.start(drain, token.into()).id(token).await.expect("the run starts");
-            run.await.unwrap_or_else(|error: Error| panic!("a run does not get the held payloads: {error:?}"));
-            held.push(audit::read(&*store, token).await);
+            for retries in 0..=self.retries {
+                let id = format!("{token} {retries}");
+                let run = engine.start(drain, token.into()).id(&id).await.expect("the run starts");
+                run.await.unwrap_or_else(|error: Error| panic!("a run does not get the held payloads: {error:?}"));
+                held.push(audit::read(&*store, &id).await);
+            }
         }
         drop(engine);
         let trees: Vec<&Tree> = held.iter().chain([&tree]).collect();
-        audit::assert_accounted(&trees, &log.taken(), is_named);
+        // Labels of suspensions are random: a retry makes others, to which earlier answers do not belong.
+        let lost = if self.retries > 0 { self.answers.clone() } else { BTreeSet::new() };
+        audit::assert_accounted(&trees, &log.taken(), &lost, is_named);
         let held: usize = held.iter().flat_map(|tree| tree.values()).map(|run| run.delivered().len()).sum();
         self.tally.held.fetch_add(held as u64, Ordering::Relaxed);
         tree
+    }
+
+    /// Retries the run, which has failed, until it ends again: its status.
+    async fn retry(&mut self, open: Open<'_>, log: &Log) -> Status {
+        self.tally.retried.fetch_add(1, Ordering::Relaxed);
+        self.retries += 1;
+        // A run that had ended before it was cancelled can be cancelled again.
+        self.answer = None;
+        self.is_mended = self.retries == RETRIES_MAX || self.random.random_bool(0.5);
+        let engine = self.open(Arc::new(self.recorder(open, log)), &Arc::default()).await;
+        engine.get_run::<u64, Error>(RUN).retry().await.expect("the run has failed");
+        drop(engine);
+        let mut before = audit::read(&*open(), RUN).await;
+        for _ in 0..self.random.random_range(0..4) {
+            if self.live(open, log, true).await {
+                break;
+            }
+            before = self.read_after(open, &before).await;
+        }
+        self.finish(open, log, &before).await[RUN].row.status
+    }
+
+    /// Reads the tree after an engine was dropped.
+    async fn read_after(&self, open: Open<'_>, before: &Tree) -> Tree {
+        let after = audit::read(&*open(), RUN).await;
+        for (id, run) in before {
+            after.get(id).expect("no run is lost").assert_continues(run);
+        }
+        after
     }
 
     fn count(&self, tree: &Tree) {
@@ -238,21 +307,29 @@ impl<'a> Conversation<'a> {
                 break;
             }
             self.tally.crashes.fetch_add(1, Ordering::Relaxed);
-            let after = audit::read(&*open(), RUN).await;
-            for (id, run) in &before {
-                after.get(id).expect("no run is lost").assert_continues(run);
-            }
-            before = after;
+            before = self.read_after(open, &before).await;
         }
         let commits = log.len();
         let tree = self.finish(open, &log, &before).await;
         self.count(&tree);
         self.tally.timers.fetch_add(log.timers() as u64, Ordering::Relaxed);
-        let commits = commits.max(log.len().saturating_sub(1));
+        self.resume_from(1..=commits.max(log.len().saturating_sub(1)), &log, beginnings).await;
+        let mut has_failed = tree[RUN].row.status == Status::Failed;
+        // A child that was cancelled makes its parent fail each time.
+        while has_failed && self.retries < RETRIES_MAX {
+            let commits = log.len();
+            has_failed = self.retry(open, &log).await == Status::Failed;
+            self.resume_from(commits + 1..=log.len().saturating_sub(1), &log, beginnings).await;
+        }
+    }
+
+    /// Resumes the runs from the store as it was after some of these commits, or each.
+    async fn resume_from(&mut self, commits: RangeInclusive<usize>, log: &Log, beginnings: Beginnings) {
         let commits: Vec<usize> = match beginnings {
             Beginnings::None => Vec::new(),
-            Beginnings::Some => (0..3).map(|_| self.random.random_range(1..=commits)).collect(),
-            Beginnings::Each => (1..=commits).collect(),
+            Beginnings::Some if commits.is_empty() => Vec::new(),
+            Beginnings::Some => (0..3).map(|_| self.random.random_range(commits.clone())).collect(),
+            Beginnings::Each => commits.collect(),
         };
         for commit in commits {
             self.tally.beginnings.fetch_add(1, Ordering::Relaxed);

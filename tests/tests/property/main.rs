@@ -88,8 +88,9 @@ impl Tally {
     /// Asserts that the cases have exercised everything. Only for cases that their seed determines.
     fn assert_talked(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
-        let Tally { queued, suspended, timers, .. } = self;
-        let all = [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers];
+        let Tally { queued, suspended, timers, retried, .. } = self;
+        let all =
+            [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers, retried];
         for each in all {
             assert!(each.load(Ordering::Relaxed) > 0, "a kind of event never occurred");
         }
@@ -308,7 +309,7 @@ fn any_program_resumes_from_any_event_on_sqlite() {
 }
 
 /// Programs that receive payloads, have children, roll back, write to streams and continue as new. They are also
-/// resumed from the store as it was after commits in the middle.
+/// resumed from the store as it was after commits in the middle, and retried if they fail.
 #[test]
 fn any_conversation_resumes_from_any_commit() {
     let tally = Tally::default();
