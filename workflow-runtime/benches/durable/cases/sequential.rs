@@ -41,7 +41,7 @@ fn measure(disk: &Disk) -> Result<Row> {
     let commits = warm.since(opened).commits;
     let mut raw = Raw::open(directory.path(), ours.journal()?.body())?;
     let pairs = pairs::measure(disk, Spent::micros_per_unit, run, || raw.append(u64::from(STEPS), 1.0))?;
-    Ok(Row::paired(CASE.name, "µs/step", &pairs, Bar::AtMost(1.25))
+    Ok(Row::paired(CASE.name, "µs/step", &pairs, Bar::AtMost(1.2))
         .with_bar("commits", commits as f64, Bar::AtMost(f64::from(STEPS) + 1.0))
         .with("in_store_us", report::number(ours.counts().since(warm).busy_micros_per_row()))
         .with("row_bytes", ours.journal()?.body()))

@@ -47,7 +47,7 @@ fn measure(disk: &Disk) -> Result<Row> {
     let append = || raw.append(rows, ours.counts().mean_group());
     let pairs = pairs::measure(disk, Spent::units_per_second, run, append)?;
     let counts = ours.counts().since(warm);
-    Ok(Row::paired(CASE.name, "steps/s, rows/s", &pairs, Bar::AtLeast(0.3))
+    Ok(Row::paired(CASE.name, "steps/s, rows/s", &pairs, Bar::AtLeast(0.35))
         .with("mean_group", report::number(counts.mean_group()))
         .with("in_store_us", report::number(counts.busy_micros_per_row()))
         .with("row_bytes", ours.journal()?.body()))
