@@ -236,6 +236,24 @@ async fn a_step_without_a_mock_is_refused_by_name() -> Result<()> {
     Ok(())
 }
 
+/// A step whose argument has the name of a function that the attribute generates.
+#[step]
+async fn weigh(__body: u32) -> Result<u32> {
+    Ok(__body)
+}
+
+#[workflow]
+async fn weighs() -> Result<u32> {
+    weigh(70).await
+}
+
+#[tokio::test]
+async fn a_step_is_mocked_whatever_its_arguments_are_called() -> Result<()> {
+    let engine = engine().mock(weigh, |weight| Ok(weight + 1)).open().await?;
+    assert_eq!(engine.start(weighs, ()).await?.await?, 71);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_closure_in_place_of_the_step_is_refused() {
     let error = engine().mock(|day: u32| Shop::close(day), Ok).open().await.unwrap_err();

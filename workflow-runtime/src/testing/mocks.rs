@@ -42,10 +42,11 @@ pub(super) trait Watch: Send + Sync {
 
 /// The definition of a step function.
 pub(super) fn definition_of<F: StepFn<P>, P>() -> Result<&'static StepDefinition> {
-    // The attribute makes a function `__body` inside the function.
-    let name = format!("{}::__body", type_name::<F>());
-    registry().steps().find(|step| (step.type_name)() == name).ok_or_else(|| {
-        Error::coded(Code::NotRegistered, format!("`{}` is no step", type_name::<F>()))
+    let function = type_name::<F>();
+    // The attribute makes a function inside the function. Its name depends on the names that the user has given.
+    let is_inside = |name: &str| name.rsplit_once("::").is_some_and(|(outer, _)| outer == function);
+    registry().steps().find(|step| is_inside((step.type_name)())).ok_or_else(|| {
+        Error::coded(Code::NotRegistered, format!("`{function}` is no step"))
             .expected("the name of a function with `#[step]`, and no closure around it")
             .help("pass the function itself: `.mock(charge, |(order, cents)| ..)`")
     })
