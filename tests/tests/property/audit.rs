@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use workflow_runtime::store::{JournalRow, RunRow, Status, Store};
 
 use crate::interpreter::{STREAM, mix};
@@ -98,9 +98,26 @@ impl Generation {
         deliveries.any(|(_, delivery)| delivery.get("end").is_some() || delivery.get("unwinds").is_some())
     }
 
-    /// The event by which a retry has opened the generation.
-    fn reopened(&self) -> Option<&Value> {
-        self.of("reopened").next()
+    /// The idempotency keys of the steps whose results are recorded.
+    fn recorded(&self, run: &str, number: usize) -> Vec<String> {
+        let mut base = json!({ "generation": number, "unwindings": 0 });
+        let mut keys = BTreeMap::new();
+        let mut recorded = Vec::new();
+        for (_, delivery) in &self.deliveries {
+            let event = &delivery["event"];
+            // A retry continues the generation that has failed, with its keys.
+            if let Some(reopened) = event.get("reopened") {
+                base = reopened["base"].clone();
+            }
+            let ended = event["completed"]["op"].as_u64().or(event["failed"]["op"].as_u64());
+            recorded.extend(ended.and_then(|op| keys.get(&op).cloned()));
+            for command in delivery["commands"].as_array().into_iter().flatten() {
+                let Some(op) = command["step"]["op"].as_u64() else { continue };
+                let key = command["step"].get("key").unwrap_or(&base);
+                keys.insert(op, format!("{run}/{}/{}/{op}", key["generation"], key["unwindings"]));
+            }
+        }
+        recorded
     }
 
     fn has_continued(&self) -> bool {
@@ -245,34 +262,15 @@ impl StoredRun {
     }
 
     /// The generations and their numbers, without those that a retry has replaced.
-    fn in_force(&self) -> impl Iterator<Item = (u32, &Generation)> {
-        let mut number = 0;
+    fn in_force(&self) -> impl Iterator<Item = (usize, &Generation)> {
         let last = self.generations.len() - 1;
-        self.generations.iter().enumerate().filter_map(move |(at, generation)| {
-            // A retry executes the generation that has failed again, from a part of its journal.
-            number += u32::from(at > 0 && generation.reopened().is_none());
-            (at == last || generation.has_continued()).then_some((number, generation))
-        })
+        let all = self.generations.iter().enumerate();
+        all.filter(move |(number, generation)| *number == last || generation.has_continued())
     }
 
     /// The idempotency keys of the steps whose results are recorded.
     pub fn recorded(&self) -> Vec<String> {
-        let mut keys = Vec::new();
-        for (number, generation) in self.in_force() {
-            let base = generation.reopened().map(|reopened| &reopened["base"]);
-            let of =
-                |key: &Value, op: &Value| format!("{}/{}/{}/{op}", self.row.id, key["generation"], key["unwindings"]);
-            let given: BTreeMap<u64, &Value> = generation
-                .issued("step")
-                .filter_map(|(_, step)| Some((step["op"].as_u64()?, step.get("key")?)))
-                .collect();
-            for event in generation.of("completed").chain(generation.of("failed")) {
-                let op = &event["op"];
-                let key = op.as_u64().and_then(|op| given.get(&op).copied()).or(base);
-                keys.push(key.map_or_else(|| format!("{}/{number}/0/{op}", self.row.id), |key| of(key, op)));
-            }
-        }
-        keys
+        self.in_force().flat_map(|(number, generation)| generation.recorded(&self.row.id, number)).collect()
     }
 
     pub fn assert_continues(&self, before: &StoredRun) {
@@ -283,15 +281,15 @@ impl StoredRun {
         assert!(self.generations.len() >= before.generations.len(), "a generation is lost");
     }
 
-    fn assert_ended(&self) {
+    pub fn assert_ended(&self) {
         let status = match self.row.status {
             Status::Completed => "completed",
             Status::Failed => "failed",
             Status::Cancelled => "cancelled",
             other => panic!("the run is {other}"),
         };
-        for (generation, at) in self.generations.iter().zip(0..) {
-            let how = if at == self.row.generation { status } else { "continued" };
+        for (number, generation) in self.in_force() {
+            let how = if number + 1 == self.generations.len() { status } else { "continued" };
             generation.assert_ended(how);
             generation.assert_undone(how);
             let payloads = generation.delivered();

@@ -44,10 +44,12 @@ pub struct Conversation<'a> {
     answer: Option<bool>,
     /// How often the run has been retried.
     retries: u32,
-    /// Whether no step fails any more.
-    is_mended: bool,
+    /// Whether the steps do not fail.
+    is_repaired: bool,
     /// The numbers that were sent to suspensions.
     answers: BTreeSet<u64>,
+    /// Those of them that were sent before the last retry.
+    lost: BTreeSet<u64>,
 }
 
 type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
@@ -73,8 +75,9 @@ impl<'a> Conversation<'a> {
             next: 0,
             answer: None,
             retries: 0,
-            is_mended: false,
+            is_repaired: false,
             answers: BTreeSet::new(),
+            lost: BTreeSet::new(),
         }
     }
 
@@ -180,7 +183,7 @@ impl<'a> Conversation<'a> {
     async fn live(&mut self, open: Open<'_>, log: &Log, short: bool) -> bool {
         let store: Arc<dyn Store> = Arc::new(self.recorder(open, log));
         let world = Arc::new(World::default());
-        if self.is_mended {
+        if self.is_repaired {
             world.mend();
         }
         for run in audit::read(&*store, RUN).await.values() {
@@ -225,9 +228,10 @@ impl<'a> Conversation<'a> {
         for (id, run) in before {
             tree.get(id).expect("no run is lost").assert_continues(run);
         }
-        // A retry leaves rows of what it has cut: children, chunks, attributes.
-        if self.retries == 0 {
-            audit::assert_sound(&*store, &tree).await;
+        match self.retries {
+            0 => audit::assert_sound(&*store, &tree).await,
+            // A retry leaves rows of what it has cut: children, chunks, attributes.
+            _ => tree.values().for_each(|run| run.assert_ended()),
         }
         let status = tree[RUN].row.status;
         assert!(self.answer.is_none_or(|cancelled| cancelled == (status == Status::Cancelled)), "{status}");
@@ -245,8 +249,7 @@ impl<'a> Conversation<'a> {
         drop(engine);
         let trees: Vec<&Tree> = held.iter().chain([&tree]).collect();
         // Labels of suspensions are random: a retry makes others, to which earlier answers do not belong.
-        let lost = if self.retries > 0 { self.answers.clone() } else { BTreeSet::new() };
-        audit::assert_accounted(&trees, &log.taken(), &lost, is_named);
+        audit::assert_accounted(&trees, &log.taken(), &self.lost, is_named);
         let held: usize = held.iter().flat_map(|tree| tree.values()).map(|run| run.delivered().len()).sum();
         self.tally.held.fetch_add(held as u64, Ordering::Relaxed);
         tree
@@ -258,18 +261,22 @@ impl<'a> Conversation<'a> {
         self.retries += 1;
         // A run that had ended before it was cancelled can be cancelled again.
         self.answer = None;
-        self.is_mended = self.retries == RETRIES_MAX || self.random.random_bool(0.5);
+        self.is_repaired = self.retries == RETRIES_MAX || self.random.random_bool(0.5);
+        self.lost = self.answers.clone();
+        let failed = audit::read(&*open(), RUN).await;
         let engine = self.open(Arc::new(self.recorder(open, log)), &Arc::default()).await;
         engine.get_run::<u64, Error>(RUN).retry().await.expect("the run has failed");
         drop(engine);
-        let mut before = audit::read(&*open(), RUN).await;
+        let mut before = self.read_after(open, &failed).await;
         for _ in 0..self.random.random_range(0..4) {
             if self.live(open, log, true).await {
                 break;
             }
             before = self.read_after(open, &before).await;
         }
-        self.finish(open, log, &before).await[RUN].row.status
+        let status = self.finish(open, log, &before).await[RUN].row.status;
+        self.tally.recovered.fetch_add(u64::from(status == Status::Completed), Ordering::Relaxed);
+        status
     }
 
     /// Reads the tree after an engine was dropped.

@@ -66,6 +66,8 @@ struct Tally {
     /// Timers whose length was checked while the time of day jumped.
     timers: AtomicU64,
     retried: AtomicU64,
+    /// Runs that have completed after a retry.
+    recovered: AtomicU64,
 }
 
 impl Tally {
@@ -83,14 +85,15 @@ impl Tally {
         println!(
             "{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled, {generations:?} continued"
         );
+        println!("{:?} retries, {:?} of them successful", self.retried, self.recovered);
     }
 
     /// Asserts that the cases have exercised everything. Only for cases that their seed determines.
     fn assert_talked(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
-        let Tally { queued, suspended, timers, retried, .. } = self;
+        let Tally { queued, suspended, timers, recovered, .. } = self;
         let all =
-            [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers, retried];
+            [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers, recovered];
         for each in all {
             assert!(each.load(Ordering::Relaxed) > 0, "a kind of event never occurred");
         }
