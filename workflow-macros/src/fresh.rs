@@ -60,11 +60,11 @@ mod tests {
         let fresh = Fresh::of(quote!(
             async fn w(__body: u32) {
                 r#__body_;
-                __step
+                __workflow
             }
         ));
         assert_eq!(fresh.name("__body", Span::call_site()), "__body__");
-        assert_eq!(fresh.name("__Step", Span::call_site()), "__Step");
+        assert_eq!(fresh.name("__Workflow", Span::call_site()), "__Workflow");
         assert_eq!(fresh.name("type", Span::call_site()), "type_");
     }
 }

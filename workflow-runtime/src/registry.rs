@@ -34,7 +34,8 @@ impl StepDefinition {
 pub(crate) struct Registry {
     workflows: HashMap<&'static str, Vec<&'static WorkflowDefinition>>,
     steps: HashMap<&'static str, Vec<&'static StepDefinition>>,
-    /// The errors of calls, by the ids of the steps that cannot be called. A correct build has none.
+    /// The errors of calls, by the ids of the steps that cannot be called: reserved ids, and those that several steps have, as
+    /// local steps of tests may.
     refused_steps: HashMap<&'static str, Error>,
     /// The workflows that execute the steps of queues, by their ids.
     queued: HashMap<&'static str, &'static WorkflowDefinition>,

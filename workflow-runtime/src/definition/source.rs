@@ -21,9 +21,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// The source of a definition that is made at the place of the call.
+    /// The source of a definition at the caller's location.
     #[track_caller]
-    pub const fn here(id: &'static str, fingerprint: &'static str, test: bool) -> Self {
+    pub(crate) const fn here(id: &'static str, fingerprint: &'static str, test: bool) -> Self {
         let place = Location::caller();
         Source { id, file: place.file(), line: place.line(), fingerprint, test }
     }

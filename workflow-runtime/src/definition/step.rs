@@ -41,8 +41,8 @@ impl<R> Execution<R> {
 pub type Transactional<R> =
     Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
 
-/// Makes one attempt of a step: the part that each step has for itself. The rest is generic over the types of the arguments,
-/// always a tuple without the resources, and of the function's result.
+/// Makes one attempt of a step: the only function that is compiled for each step. The others are generic over the types of the
+/// arguments, always a tuple without the resources, and of the function's result.
 #[doc(hidden)]
 pub struct Attempt<A, R>(pub fn(A, &Resources) -> Result<Execution<R>, Error>);
 
@@ -54,7 +54,7 @@ pub(crate) struct StepTypes<A, R> {
 }
 
 impl<A: Arguments<Tuple>, R: Fallible> StepTypes<A, R> {
-    const NEW: &'static Self =
+    const OF: &'static Self =
         &StepTypes { encode: |args| args.encode("an argument of the step"), returned: returned::<R> };
 }
 
@@ -113,8 +113,8 @@ pub struct StepDefinition {
     pub(crate) policy: Policy,
     pub(crate) requires: &'static [Requirement],
     pub(crate) execute: &'static dyn Execute,
-    /// The [`StepTypes`]. They are found by their type, so that a call has no bounds on its types, and a type that cannot be
-    /// stored is a compile error of the step and of none of its calls.
+    /// The [`StepTypes`]. A call finds them by a downcast and has no bounds on its types: a type that cannot be stored is a
+    /// compile error at the step, and not at its calls.
     pub(crate) types: &'static (dyn Any + Send + Sync),
     /// Converts an error of the engine into the step's own type.
     pub(crate) adopt: fn(Error) -> AttemptFailure,
@@ -125,11 +125,12 @@ pub struct StepDefinition {
     pub(crate) args_name: fn() -> &'static str,
     /// The name of the hidden function that the attribute has made inside the function.
     #[cfg(feature = "testing")]
-    pub(crate) type_name: fn() -> &'static str,
+    pub(crate) body_name: fn() -> &'static str,
 }
 
 impl StepDefinition {
-    /// A step whose function is, inside, `body`. It is made at the place of the call.
+    /// Defines a step whose source is the caller's location. `body` is the generated function with the user's code: its type
+    /// gives its name.
     #[doc(hidden)]
     #[track_caller]
     pub const fn new<A: Arguments<Tuple>, R: Fallible, B: Copy>(
@@ -151,13 +152,13 @@ impl StepDefinition {
             policy: Policy::DEFAULT,
             requires: &[],
             execute: attempt,
-            types: StepTypes::<A, R>::NEW,
+            types: StepTypes::<A, R>::OF,
             adopt: adopt::<R::Err>,
             recode_args: A::recode,
             check_args: check_args::<A>,
             args_name: std::any::type_name::<A>,
             #[cfg(feature = "testing")]
-            type_name: std::any::type_name::<B>,
+            body_name: std::any::type_name::<B>,
         }
     }
 }

@@ -131,7 +131,7 @@ pub struct WorkflowDefinition {
 }
 
 impl WorkflowDefinition {
-    /// A workflow that is made at the place of the call.
+    /// Defines a workflow whose source is the caller's location.
     #[doc(hidden)]
     #[track_caller]
     pub const fn new<W: Workflow>(

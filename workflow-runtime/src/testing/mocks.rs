@@ -43,9 +43,9 @@ pub(super) trait Watch: Send + Sync {
 /// The definition of a step function.
 pub(super) fn definition_of<F: StepFn<P>, P>() -> Result<&'static StepDefinition> {
     let function = type_name::<F>();
-    // The attribute makes a function inside the function. Its name depends on the names that the user has given.
+    // The attribute generates a function inside the step. Its name is not fixed: it differs from the user's names.
     let is_inside = |name: &str| name.rsplit_once("::").is_some_and(|(outer, _)| outer == function);
-    registry().steps().find(|step| is_inside((step.type_name)())).ok_or_else(|| {
+    registry().steps().find(|step| is_inside((step.body_name)())).ok_or_else(|| {
         Error::coded(Code::NotRegistered, format!("`{function}` is no step"))
             .expected("the name of a function with `#[step]`, and no closure around it")
             .help("pass the function itself: `.mock(charge, |(order, cents)| ..)`")
