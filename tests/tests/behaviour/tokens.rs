@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use workflow_runtime::{Code, Result, Run, Status, hook, step, workflow};
+use workflow_runtime::{Code, Engine, Error, Result, Run, Status, hook, step, workflow};
 
 use crate::support::{Lab, ManualClock, soon};
 
@@ -52,7 +52,61 @@ async fn drops_one_and_counts_in_a_static() -> Result<()> {
     Ok(())
 }
 
+#[step(retries = 0)]
+async fn fails_once(#[resource] lab: &Lab) -> Result<()> {
+    match lab.note("fails once") {
+        1 => Err(Error::fatal("the first time")),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps a hook that is refused, because another run has the token.
+#[workflow]
+async fn keeps_a_refused_hook() -> Result<Code> {
+    let mut refused = hook::<u32>().token("t").open();
+    let error = (&mut refused).await.unwrap_err();
+    fails_once().await?;
+    hook::<u32>().token("go").await?;
+    drop(refused);
+    Ok(error.code())
+}
+
+/// Asserts that no hook has the token `t` while the run waits, and lets it complete.
+async fn assert_has_no_token(engine: &Engine, run: &Run<Code>) {
+    soon(async {
+        while run.status().await.unwrap() != Status::Suspended {
+            workflow_harness::pause().await;
+        }
+    })
+    .await;
+    let sent = engine.resume_hook("t", &2u32).await;
+    let code = sent.expect_err("nobody receives the payload").code();
+    assert!([Code::HookFinished, Code::HookNotFound].contains(&code), "{code}");
+    engine.resume_hook("go", &0u32).await.unwrap();
+    assert_eq!(soon(run).await.unwrap(), Code::HookConflict);
+}
+
 on_each_store! {
+    async fn a_hook_that_was_refused_does_not_take_the_token_later(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let owner = engine.start(waits, ()).await.unwrap();
+        soon(async {
+            while owner.status().await.unwrap() != Status::Suspended {
+                workflow_harness::pause().await;
+            }
+        })
+        .await;
+        let run = engine.start(keeps_a_refused_hook, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::User);
+        engine.resume_hook("t", &1u32).await.unwrap();
+        assert_eq!(soon(owner).await.unwrap(), 1);
+        run.retry().await.unwrap();
+        assert_has_no_token(&engine, &run).await;
+        let steps = run.outcome().await.unwrap().steps;
+        let fork = run.fork(steps[0].event).await.unwrap();
+        assert_has_no_token(&engine, &fork).await;
+    }
+
     async fn a_held_payload_is_kept_for_a_run_that_has_announced_its_hook(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
         let engine = place.open_at(&lab, &clock).await;

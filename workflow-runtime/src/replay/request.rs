@@ -260,6 +260,11 @@ impl HookRequest {
         self.once && (self.yielded || !self.received.is_empty())
     }
 
+    /// Whether another hook had its token: it yields the conflict from then on, and no payload.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.received.front(), Some(Received::Conflict(_)))
+    }
+
     pub fn opening(&self, op: u64, own: &Identity) -> Opening {
         let place = (self.since.unwrap_or(own.generation), op);
         Opening {

@@ -285,7 +285,8 @@ impl Shared {
         open.sort_unstable();
         for op in open {
             let Some(slot) = state.ops.get_mut(&op) else { continue };
-            if matches!(&slot.kind, Kind::Hook(hook) if hook.is_answered()) || reopening.answered.contains(&op) {
+            let takes_none = matches!(&slot.kind, Kind::Hook(hook) if hook.is_answered() || hook.is_refused());
+            if takes_none || reopening.answered.contains(&op) {
                 continue;
             }
             if let Kind::Step(step) = &mut slot.kind {

@@ -93,7 +93,7 @@ impl State {
         let takes = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
             Kind::Hook(hook) if hook.address == dropped.address && !hook.once => {
                 let takes = match *op >= dropped.next {
-                    true => !matches!(hook.received.front(), Some(Received::Conflict(_))),
+                    true => !hook.is_refused(),
                     false => slot.waker.is_some() && hook.received.is_empty(),
                 };
                 takes.then_some(*op)
