@@ -120,6 +120,12 @@ impl Generation {
         recorded
     }
 
+    /// The number of deliveries that a fork has from the run that was forked: the first of its own follows them.
+    fn inherited(&self) -> usize {
+        let is_fork = |delivery: &Value| delivery["event"]["reopened"]["source"].is_string();
+        self.deliveries.iter().rposition(|(_, delivery)| is_fork(delivery)).map_or(0, |at| at + 1)
+    }
+
     fn has_continued(&self) -> bool {
         self.deliveries.last().is_some_and(|(_, delivery)| delivery["end"].get("continued").is_some())
     }
@@ -151,6 +157,7 @@ impl Generation {
     fn assert_undone(&self, how: &str) {
         let undoable: BTreeSet<u64> = self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
         let undone = self.undone();
+        let own = self.inherited();
         let unwinds = self.deliveries.iter().position(|(_, delivery)| delivery.get("unwinds").is_some());
         let workflow = unwinds.unwrap_or(self.deliveries.len() - 1);
         let settled: BTreeSet<u64> =
@@ -169,8 +176,8 @@ impl Generation {
             completed.filter(|op| undoable.contains(op)).collect()
         };
         let (before, late) = match unwinds {
-            Some(unwinds) => (completed(&self.deliveries[..=unwinds]), completed(&self.deliveries[unwinds + 1..])),
-            None => (completed(&self.deliveries), Vec::new()),
+            Some(unwinds) => (completed(&self.deliveries[own..=unwinds]), completed(&self.deliveries[unwinds + 1..])),
+            None => (completed(&self.deliveries[own..]), Vec::new()),
         };
         let succeeded = how == "completed" || how == "continued";
         let dropped: BTreeSet<u64> = self.issued("cancel").filter_map(|(_, cancel)| cancel["op"].as_u64()).collect();
@@ -189,7 +196,7 @@ impl Generation {
         let behind = completed(&self.deliveries[first + 1..]);
         assert!(behind.is_empty(), "a rollback began before these steps had ended: {behind:?}");
         if !succeeded {
-            self.assert_children_ended(&self.deliveries[..workflow], &self.deliveries[..=first]);
+            self.assert_children_ended(&self.deliveries[own..workflow], &self.deliveries[..=first]);
         }
     }
 
@@ -254,6 +261,16 @@ impl StoredRun {
     /// The number of steps that were undone.
     pub fn undone(&self) -> usize {
         self.generations.iter().map(|generation| generation.undone().len()).sum()
+    }
+
+    /// The operations of the first generation that have completed.
+    pub fn completed(&self) -> BTreeSet<u64> {
+        self.generations[0].of("completed").filter_map(|event| event["op"].as_u64()).collect()
+    }
+
+    /// The operations that the first generation has undone.
+    pub fn undone_by_first(&self) -> BTreeSet<u64> {
+        self.generations[0].undone().into_iter().collect()
     }
 
     /// The payloads that were delivered to any generation of the run, except those that a retry has replaced.

@@ -27,6 +27,8 @@ const HOLD: Duration = Duration::from_secs(10_000_000);
 /// The maximum number of random actions: more than any case needs.
 const ACTIONS_MAX: u32 = 5_000;
 
+const FORK: &str = "fork";
+
 /// How often a run that fails is retried.
 const RETRIES_MAX: u32 = 3;
 
@@ -42,8 +44,10 @@ pub struct Conversation<'a> {
     opens: bool,
     next: u64,
     answer: Option<bool>,
-    /// How often the run has been retried.
-    retries: u32,
+    /// The run, or its fork.
+    root: &'static str,
+    /// How often the run has been retried or forked.
+    repairs: u32,
     /// Whether the steps do not fail.
     is_repaired: bool,
     /// The numbers that were sent to suspensions.
@@ -74,7 +78,8 @@ impl<'a> Conversation<'a> {
             opens,
             next: 0,
             answer: None,
-            retries: 0,
+            root: RUN,
+            repairs: 0,
             is_repaired: false,
             answers: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -146,7 +151,7 @@ impl<'a> Conversation<'a> {
     /// Performs random actions until all runs have ended.
     async fn talk(&mut self, engine: &Engine, store: &dyn Store, world: &World, log: &Log) {
         for _ in 0..ACTIONS_MAX {
-            let tree = audit::read(store, RUN).await;
+            let tree = audit::read(store, self.root).await;
             for run in tree.values() {
                 assert_ne!(run.row.status, Status::Stuck, "{:?}", run.row.stuck);
                 world.record(run.recorded());
@@ -155,7 +160,7 @@ impl<'a> Conversation<'a> {
             if !tree.is_empty() && tree.values().all(|run| run.row.status.is_terminal()) {
                 return;
             }
-            let run: Run<u64> = engine.get_run(RUN);
+            let run: Run<u64> = engine.get_run(self.root);
             match self.random.random_range(0..20) {
                 0 if self.cancels && !tree.is_empty() => {
                     let answer = run.cancel("enough").await.expect("there is a run");
@@ -186,7 +191,7 @@ impl<'a> Conversation<'a> {
         if self.is_repaired {
             world.mend();
         }
-        for run in audit::read(&*store, RUN).await.values() {
+        for run in audit::read(&*store, self.root).await.values() {
             world.record(run.recorded());
         }
         let gates = tokio::spawn(open_gates(world.clone(), self.random.random()));
@@ -203,12 +208,16 @@ impl<'a> Conversation<'a> {
                 false => std::future::pending().await,
             }
         });
-        let start = engine.start(interpret, self.program.clone()).id(RUN);
-        let start = if self.opens { start.opens(TOKENS[0]).opens(TOKENS[1]) } else { start };
+        let start = (self.root == RUN).then(|| {
+            let start = engine.start(interpret, self.program.clone()).id(RUN);
+            if self.opens { start.opens(TOKENS[0]).opens(TOKENS[1]) } else { start }
+        });
         let ended = tokio::select! {
             biased;
             () = async {
-                drop(start.await.expect("the run starts"));
+                if let Some(start) = start {
+                    drop(start.await.expect("the run starts"));
+                }
                 self.talk(&engine, &*store, &world, log).await;
             } => true,
             () = end => false,
@@ -224,46 +233,51 @@ impl<'a> Conversation<'a> {
     async fn finish(&mut self, open: Open<'_>, log: &Log, before: &Tree) -> Tree {
         assert!(self.live(open, log, false).await, "the runs do not end");
         let store = open();
-        let tree = audit::read(&*store, RUN).await;
+        let tree = audit::read(&*store, self.root).await;
         for (id, run) in before {
             tree.get(id).expect("no run is lost").assert_continues(run);
         }
-        match self.retries {
+        match self.repairs {
             0 => audit::assert_sound(&*store, &tree).await,
-            // A retry leaves rows of what it has cut: children, chunks, attributes.
+            // A retry leaves rows of what it has cut, and a fork has rows of the run: children, chunks, attributes.
             _ => tree.values().for_each(|run| run.assert_ended()),
         }
-        let status = tree[RUN].row.status;
+        let status = tree[self.root].row.status;
         assert!(self.answer.is_none_or(|cancelled| cancelled == (status == Status::Cancelled)), "{status}");
         let world = Arc::new(World::default());
         let engine = self.open(Arc::new(self.recorder(open, log)), &world).await;
         let mut held = Vec::new();
         for token in TOKENS {
-            for retries in 0..=self.retries {
-                let id = format!("{token} {retries}");
+            for repairs in 0..=self.repairs {
+                let id = format!("{token} {repairs}");
                 let run = engine.start(drain, token.into()).id(&id).await.expect("the run starts");
                 run.await.unwrap_or_else(|error: Error| panic!("a run does not get the held payloads: {error:?}"));
                 held.push(audit::read(&*store, &id).await);
             }
         }
         drop(engine);
+        let drained: usize = held.iter().flat_map(|tree| tree.values()).map(|run| run.delivered().len()).sum();
+        self.tally.held.fetch_add(drained as u64, Ordering::Relaxed);
+        let is_fork = self.root != RUN;
+        if is_fork {
+            held.push(audit::read(&*store, RUN).await);
+        }
         let trees: Vec<&Tree> = held.iter().chain([&tree]).collect();
         // Labels of suspensions are random: a retry makes others, to which earlier answers do not belong.
-        audit::assert_accounted(&trees, &log.taken(), &self.lost, is_named);
-        let held: usize = held.iter().flat_map(|tree| tree.values()).map(|run| run.delivered().len()).sum();
-        self.tally.held.fetch_add(held as u64, Ordering::Relaxed);
+        // A fork also has payloads that the run has received.
+        audit::assert_accounted(&trees, &log.taken(), &self.lost, |number| is_fork || is_named(number));
         tree
     }
 
     /// Retries the run, which has failed, until it ends again: its status.
     async fn retry(&mut self, open: Open<'_>, log: &Log) -> Status {
         self.tally.retried.fetch_add(1, Ordering::Relaxed);
-        self.retries += 1;
+        self.repairs += 1;
         // A run that had ended before it was cancelled can be cancelled again.
         self.answer = None;
-        self.is_repaired = self.retries == RETRIES_MAX || self.random.random_bool(0.5);
+        self.is_repaired = self.repairs == RETRIES_MAX || self.random.random_bool(0.5);
         self.lost = self.answers.clone();
-        let failed = audit::read(&*open(), RUN).await;
+        let failed = audit::read(&*open(), self.root).await;
         let engine = self.open(Arc::new(self.recorder(open, log)), &Arc::default()).await;
         engine.get_run::<u64, Error>(RUN).retry().await.expect("the run has failed");
         drop(engine);
@@ -274,14 +288,47 @@ impl<'a> Conversation<'a> {
             }
             before = self.read_after(open, &before).await;
         }
-        let status = self.finish(open, log, &before).await[RUN].row.status;
+        let status = self.finish(open, log, &before).await[self.root].row.status;
         self.tally.recovered.fetch_add(u64::from(status == Status::Completed), Ordering::Relaxed);
         status
     }
 
+    /// Forks the run at a random event, and runs the fork to its end. The run itself does not change.
+    async fn fork(&mut self, open: Open<'_>, log: &Log) {
+        let original = audit::read(&*open(), RUN).await;
+        let event = self.random.random_range(0..=original[RUN].events() as u64);
+        let engine = self.open(Arc::new(self.recorder(open, log)), &Arc::default()).await;
+        let forked = engine.get_run::<u64, Error>(RUN).fork(event).id(FORK).await.map(drop);
+        drop(engine);
+        match forked {
+            Ok(()) => {}
+            Err(error) => return assert_eq!(error.code(), Code::NotRepairable, "{error:?}"),
+        }
+        self.tally.forked.fetch_add(1, Ordering::Relaxed);
+        (self.root, self.answer, self.is_repaired) = (FORK, None, self.random.random_bool(0.5));
+        self.repairs += 1;
+        let mut before = audit::read(&*open(), FORK).await;
+        let kept: BTreeSet<u64> = before[FORK].completed();
+        for _ in 0..self.random.random_range(0..4) {
+            if self.live(open, log, true).await {
+                break;
+            }
+            before = self.read_after(open, &before).await;
+        }
+        let tree = self.finish(open, log, &before).await;
+        assert!(kept.is_disjoint(&tree[FORK].undone_by_first()), "the fork has undone steps of the run");
+        let after = audit::read(&*open(), RUN).await;
+        assert_eq!(original.len(), after.len());
+        for (id, run) in &original {
+            after[id].assert_continues(run);
+            run.assert_continues(&after[id]);
+            assert_eq!(run.row.status, after[id].row.status, "a fork has changed `{id}`");
+        }
+    }
+
     /// Reads the tree after an engine was dropped.
     async fn read_after(&self, open: Open<'_>, before: &Tree) -> Tree {
-        let after = audit::read(&*open(), RUN).await;
+        let after = audit::read(&*open(), self.root).await;
         for (id, run) in before {
             after.get(id).expect("no run is lost").assert_continues(run);
         }
@@ -321,13 +368,14 @@ impl<'a> Conversation<'a> {
         self.count(&tree);
         self.tally.timers.fetch_add(log.timers() as u64, Ordering::Relaxed);
         self.resume_from(1..=commits.max(log.len().saturating_sub(1)), &log, beginnings).await;
-        let mut has_failed = tree[RUN].row.status == Status::Failed;
+        let mut has_failed = tree[self.root].row.status == Status::Failed;
         // A child that was cancelled makes its parent fail each time.
-        while has_failed && self.retries < RETRIES_MAX {
+        while has_failed && self.repairs < RETRIES_MAX {
             let commits = log.len();
             has_failed = self.retry(open, &log).await == Status::Failed;
             self.resume_from(commits + 1..=log.len().saturating_sub(1), &log, beginnings).await;
         }
+        self.fork(open, &log).await;
     }
 
     /// Resumes the runs from the store as it was after some of these commits, or each.
@@ -341,7 +389,7 @@ impl<'a> Conversation<'a> {
         for commit in commits {
             self.tally.beginnings.fetch_add(1, Ordering::Relaxed);
             let (store, log) = log.beginning(commit).await;
-            let before = audit::read(&store, RUN).await;
+            let before = audit::read(&store, self.root).await;
             // At this commit the cancel may not have been made yet.
             self.answer = None;
             self.finish(&|| Arc::new(store.clone()), &log, &before).await;

@@ -68,6 +68,7 @@ struct Tally {
     retried: AtomicU64,
     /// Runs that have completed after a retry.
     recovered: AtomicU64,
+    forked: AtomicU64,
 }
 
 impl Tally {
@@ -85,15 +86,27 @@ impl Tally {
         println!(
             "{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled, {generations:?} continued"
         );
-        println!("{:?} retries, {:?} of them successful", self.retried, self.recovered);
+        println!("{:?} retries, {:?} of them successful, {:?} forks", self.retried, self.recovered, self.forked);
     }
 
     /// Asserts that the cases have exercised everything. Only for cases that their seed determines.
     fn assert_talked(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
-        let Tally { queued, suspended, timers, recovered, .. } = self;
-        let all =
-            [delivered, unread, held, children, undone, cancelled, generations, queued, suspended, timers, recovered];
+        let Tally { queued, suspended, timers, recovered, forked, .. } = self;
+        let all = [
+            delivered,
+            unread,
+            held,
+            children,
+            undone,
+            cancelled,
+            generations,
+            queued,
+            suspended,
+            timers,
+            recovered,
+            forked,
+        ];
         for each in all {
             assert!(each.load(Ordering::Relaxed) > 0, "a kind of event never occurred");
         }
@@ -312,7 +325,7 @@ fn any_program_resumes_from_any_event_on_sqlite() {
 }
 
 /// Programs that receive payloads, have children, roll back, write to streams and continue as new. They are also
-/// resumed from the store as it was after commits in the middle, and retried if they fail.
+/// resumed from the store as it was after commits in the middle, retried if they fail, and forked.
 #[test]
 fn any_conversation_resumes_from_any_commit() {
     let tally = Tally::default();
