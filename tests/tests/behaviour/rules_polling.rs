@@ -206,8 +206,13 @@ async fn arrives_before_a_panic(place: &Place, how: &str) {
             tokio::task::yield_now().await;
         }
         lab.open_gate("commit");
-        assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
+        let ended = run.await;
         engine.shutdown().await.unwrap();
+        if how == "finishes" && ended.is_ok() {
+            // The last step finished the run before the second result arrived.
+            continue;
+        }
+        assert_eq!(ended.unwrap_err().code(), Code::Stuck);
         if place.inbox(&id).await == 2 {
             return;
         }
