@@ -155,19 +155,32 @@ impl Generation {
     /// Before the run undoes anything or ends, all steps with a rollback that began and all cancelled children must
     /// have ended.
     fn assert_undone(&self, how: &str) {
-        let undoable: BTreeSet<u64> = self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
+        let mut undoable: BTreeSet<u64> =
+            self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
         let undone = self.undone();
         let own = self.inherited();
+        // The run of a fork has executed the step whose result is delivered to the fork again.
+        let again =
+            self.deliveries[..own].last().and_then(|(_, delivery)| delivery["event"]["reopened"]["again"].as_u64());
+        undoable.retain(|op| again != Some(*op));
         let unwinds = self.deliveries.iter().position(|(_, delivery)| delivery.get("unwinds").is_some());
         let workflow = unwinds.unwrap_or(self.deliveries.len() - 1);
+        let dropped_before = |op: u64| {
+            self.deliveries[..own].iter().any(|(_, delivery)| {
+                let commands = delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
+                commands.filter_map(|command| command["cancel"]["op"].as_u64()).any(|dropped| dropped == op)
+            })
+        };
         let settled: BTreeSet<u64> =
             self.of("completed").chain(self.of("failed")).filter_map(|event| event["op"].as_u64()).collect();
-        for (_, delivery) in &self.deliveries[..workflow] {
+        for (at, (_, delivery)) in self.deliveries[..workflow].iter().enumerate() {
             let commands = || delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
-            // A step that is dropped in the delivery that issued it does not begin.
+            // A step that is dropped in the delivery that issued it does not begin. One that the run of a fork has dropped
+            // ends in that run.
             let dropped: BTreeSet<u64> = commands().filter_map(|command| command["cancel"]["op"].as_u64()).collect();
             let ops = commands().filter_map(|command| command["step"]["op"].as_u64());
-            let ops = ops.filter(|op| undoable.contains(op) && !dropped.contains(op));
+            let ended_there = |op: &u64| at < own && dropped_before(*op);
+            let ops = ops.filter(|op| undoable.contains(op) && !dropped.contains(op) && !ended_there(op));
             let left: Vec<u64> = ops.filter(|op| !settled.contains(op)).collect();
             assert!(left.is_empty(), "the workflow ended before the steps {left:?}");
         }
@@ -263,14 +276,14 @@ impl StoredRun {
         self.generations.iter().map(|generation| generation.undone().len()).sum()
     }
 
-    /// The operations of the first generation that have completed.
-    pub fn completed(&self) -> BTreeSet<u64> {
-        self.generations[0].of("completed").filter_map(|event| event["op"].as_u64()).collect()
-    }
-
-    /// The operations that the first generation has undone.
-    pub fn undone_by_first(&self) -> BTreeSet<u64> {
-        self.generations[0].undone().into_iter().collect()
+    /// Asserts that the run, a fork, has undone no operation that it inherited.
+    pub fn assert_undoes_its_own(&self) {
+        let first = &self.generations[0];
+        let inherited = &first.deliveries[..first.inherited()];
+        let kept = inherited.iter().filter_map(|(_, delivery)| delivery["event"]["completed"]["op"].as_u64());
+        let kept: BTreeSet<u64> = kept.collect();
+        let undone: BTreeSet<u64> = first.undone().into_iter().collect();
+        assert!(kept.is_disjoint(&undone), "the fork has undone {undone:?}, and inherited {kept:?}");
     }
 
     /// The payloads that were delivered to any generation of the run, except those that a retry has replaced.
