@@ -71,14 +71,18 @@ async fn keeps_a_refused_hook() -> Result<Code> {
     Ok(error.code())
 }
 
-/// Asserts that no hook has the token `t` while the run waits, and lets it complete.
-async fn assert_has_no_token(engine: &Engine, run: &Run<Code>) {
+async fn is_suspended<T>(run: &Run<T>) {
     soon(async {
         while run.status().await.unwrap() != Status::Suspended {
             workflow_harness::pause().await;
         }
     })
     .await;
+}
+
+/// Asserts that no hook has the token `t` while the run waits, and lets it complete.
+async fn assert_has_no_token(engine: &Engine, run: &Run<Code>) {
+    is_suspended(run).await;
     let sent = engine.resume_hook("t", &2u32).await;
     let code = sent.expect_err("nobody receives the payload").code();
     assert!([Code::HookFinished, Code::HookNotFound].contains(&code), "{code}");
@@ -90,12 +94,7 @@ on_each_store! {
     async fn a_hook_that_was_refused_does_not_take_the_token_later(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let owner = engine.start(waits, ()).await.unwrap();
-        soon(async {
-            while owner.status().await.unwrap() != Status::Suspended {
-                workflow_harness::pause().await;
-            }
-        })
-        .await;
+        is_suspended(&owner).await;
         let run = engine.start(keeps_a_refused_hook, ()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::User);
         engine.resume_hook("t", &1u32).await.unwrap();
