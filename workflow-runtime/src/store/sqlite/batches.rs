@@ -20,7 +20,8 @@ const BATCH_MAX: usize = 64;
 /// The numbers of rows for which there is a statement.
 const ROWS: [usize; 3] = [16, 4, 1];
 
-/// Statements that insert many rows.
+/// Statements that insert many rows. None of them can fail half way, because of a constraint or of the type of a parameter: SQLite
+/// would copy each page that such a statement changes, and most copies into a temporary file.
 pub(super) struct Inserts([String; ROWS.len()]);
 
 impl Inserts {
@@ -214,6 +215,7 @@ impl Group<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::creates::CREATE_HERE;
     use crate::store::sqlite::heads::Heads;
     use crate::store::sqlite::{Synchronous, claims, open};
     use crate::store::{RowChange, Status, TurnAnswer};
@@ -309,6 +311,19 @@ mod tests {
         assert!(answers.iter().all(|answer| *answer == Answer::Turn(TurnAnswer::Committed)));
         let rows: u32 = connection.query_row("SELECT count(*) FROM journal", (), |row| row.get(0)).unwrap();
         assert_eq!(rows, 67 + 66 + 3);
+    }
+
+    #[test]
+    fn sqlite_copies_no_pages_for_the_statements_of_many_rows() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let connection = database(&directory);
+        for sql in APPENDS.0.iter().chain(&CREATE_HERE.0) {
+            let mut explained = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+            let program = explained.raw_query().mapped(|row| Ok((row.get("opcode")?, row.get("p1")?)));
+            let program: Vec<(String, i64)> = program.collect::<Result<_>>().unwrap();
+            let fails = |(code, p1): &(String, i64)| *code == "MustBeInt" || (*code == "Halt" && *p1 != 0);
+            assert!(!program.iter().any(fails), "{sql}\n{program:?}");
+        }
     }
 
     #[test]

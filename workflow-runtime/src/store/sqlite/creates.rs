@@ -23,17 +23,18 @@ static CREATE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The runs of [`CREATE`] that an engine executes, with their keys.
-static CREATE_HERE: LazyLock<Inserts> = LazyLock::new(|| {
+/// The runs of [`CREATE`] that an engine executes. The table numbers them: with the keys as parameters, the statement could fail
+/// half way.
+pub(super) static CREATE_HERE: LazyLock<Inserts> = LazyLock::new(|| {
     let owner = "(SELECT owner FROM meta WHERE owner = ?)";
     Inserts::new(
-        &format!("INSERT OR IGNORE INTO runs (key, {COLUMNS})"),
-        &format!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, 0, 0)"),
+        &format!("INSERT OR IGNORE INTO runs ({COLUMNS})"),
+        &format!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, 0, 0)"),
     )
 });
 
 /// The parameters of a row of [`CREATE_HERE`].
-const PARAMETERS: usize = 20;
+const PARAMETERS: usize = 19;
 
 const BEGIN: &str = "
 UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, required_deployment = ?5, wake_at = 0
@@ -122,23 +123,24 @@ pub(super) fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize>
 /// owner is not the engine that executes.
 pub(super) fn insert_runs(connection: &Connection, new: &[&NewRun]) -> Result<Vec<Option<RunKey>>> {
     let [_, ..] = new else { return Ok(Vec::new()) };
-    // Numbered as `AUTOINCREMENT` would number them: no key is ever reused.
     let latest = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runs'), 0)";
     let latest: RunKey = connection.prepare_cached(latest)?.query_row((), |row| row.get(0))?;
-    let mut here = Vec::with_capacity(new.len());
-    for (new, key) in new.iter().zip(latest + 1..) {
-        here.extend(InsertedRun::of(new).filter(|row| row.epoch == 1).map(|row| (key, row)));
-    }
+    let here: Vec<_> = new.iter().filter_map(|new| InsertedRun::of(new)).filter(|row| row.epoch == 1).collect();
     let mut keys = Vec::with_capacity(here.len());
     CREATE_HERE.each_part(connection, &here, |statement, part| {
-        for ((key, row), number) in part.iter().zip(0..) {
-            statement.raw_bind_parameter(number * PARAMETERS + 1, key)?;
-            row.bind(statement, number * PARAMETERS + 1)?;
+        for (row, number) in part.iter().zip(0..) {
+            row.bind(statement, number * PARAMETERS)?;
         }
-        let are_all_new = statement.raw_execute()? == part.len();
-        for (key, row) in part {
-            let is_new = are_all_new || key_of(connection, &row.new.id)? == Some(*key);
-            keys.push(is_new.then_some(*key));
+        if statement.raw_execute()? == part.len() {
+            // `AUTOINCREMENT` numbers the rows of a statement one after the other.
+            let (last, rows) = (connection.last_insert_rowid(), RunKey::try_from(part.len()).unwrap_or_default());
+            keys.extend((last - rows + 1..=last).map(Some));
+        } else {
+            for row in part {
+                let key = key_of(connection, &row.new.id)?.filter(|key| *key > latest);
+                // The first of several runs with an id is the one that was inserted.
+                keys.push(key.filter(|key| !keys.contains(&Some(*key))));
+            }
         }
         Ok(())
     })?;
