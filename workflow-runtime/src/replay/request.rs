@@ -260,9 +260,9 @@ impl HookRequest {
         self.once && (self.yielded || !self.received.is_empty())
     }
 
-    /// Whether another hook had its token: it yields the conflict from then on, and no payload.
+    /// Whether another hook had its token: behind the payloads that it has received, it yields nothing but the conflict.
     pub fn is_refused(&self) -> bool {
-        matches!(self.received.front(), Some(Received::Conflict(_)))
+        self.received.iter().any(|received| matches!(received, Received::Conflict(_)))
     }
 
     pub fn opening(&self, op: u64, own: &Identity) -> Opening {

@@ -215,6 +215,32 @@ fn an_answered_suspension_is_not_opened_again() {
     assert!(run.effects().opened.is_empty());
 }
 
+/// It yields the conflict from then on, and would never receive the payloads of its token.
+#[test]
+fn a_refused_hook_is_not_opened_again() {
+    let body: Body = |_| {
+        run(async {
+            let mut hook = open("a");
+            step("work", 1).await?;
+            Ok(json([hook.next().await, hook.next().await]))
+        })
+    };
+    let opened = |events: Vec<Event>| {
+        let mut driven = Driven::start(body);
+        for event in events {
+            driven.deliver(event);
+        }
+        let mut run = driven.replayed_by(body).unwrap();
+        run.deliver(Event::Reopened { seed: "another seed".to_owned(), reopening: fork() });
+        run.effects().opened.len()
+    };
+    assert_eq!(opened(vec![]), 1);
+    assert_eq!(opened(vec![payload(0, 1)]), 1);
+    assert_eq!(opened(vec![conflict(0, "run-2")]), 0);
+    // The hook was open, and was refused when its run was reopened before.
+    assert_eq!(opened(vec![payload(0, 1), conflict(0, "run-2")]), 0);
+}
+
 #[test]
 fn steps_of_queues_and_suspended_steps_are_requested_again() {
     let body: Body = |_| {
