@@ -44,6 +44,7 @@ impl Spent {
     }
 
     /// With a time of one unit that was measured elsewhere, such as a percentile.
+    #[cfg(all(unix, feature = "postgres"))]
     pub fn with_time_of_unit(self, time: Duration) -> Self {
         Spent { time: time.mul_f64(self.units), ..self }
     }

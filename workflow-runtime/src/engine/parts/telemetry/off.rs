@@ -8,7 +8,7 @@ use crate::model::Status;
 use crate::replay::{Delivery, TurnRecord};
 
 #[derive(Clone, Default)]
-pub struct Telemetry;
+pub struct Telemetry {}
 
 impl Telemetry {
     pub fn is_on(&self) -> bool {
@@ -16,14 +16,14 @@ impl Telemetry {
     }
 
     pub fn spans(&self, _run: &Arc<str>, _generation: u64, _again: bool) -> Spans {
-        Spans
+        Spans {}
     }
 
     pub async fn flush(&self) {}
 }
 
 #[derive(Default)]
-pub struct Spans;
+pub struct Spans {}
 
 impl Spans {
     pub fn are_followed(&self) -> bool {
