@@ -113,6 +113,39 @@ async fn shows_what_it_borrows(name: String) -> Result<String> {
     Ok(name)
 }
 
+/// Waits for another gate in each execution.
+#[step]
+async fn reserves(#[resource] lab: &Lab) -> Result<u32> {
+    let times = lab.note("reserves");
+    lab.pass_gate(&format!("reserves {times}")).await;
+    Ok(7)
+}
+
+#[step]
+async fn takes_back(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("takes back");
+    Ok(())
+}
+
+/// Fails in its first execution.
+#[step(retries = 0)]
+async fn fails_at_first(#[resource] lab: &Lab) -> Result<()> {
+    match lab.note("fails at first") {
+        1 => Err(Error::fatal("sold out")),
+        _ => Ok(()),
+    }
+}
+
+#[workflow]
+async fn shows_what_is_undone() -> Result<()> {
+    set_attribute("phase", "begun")?;
+    let order = reserves().rollback(|_| takes_back()).await?;
+    set_state(&order)?;
+    set_attribute("phase", "reserved")?;
+    set_attribute("order", "7")?;
+    fails_at_first().await
+}
+
 static SHOWN: AtomicU32 = AtomicU32::new(0);
 
 #[workflow]
@@ -165,6 +198,33 @@ on_each_store! {
         run.resume("approved").await.unwrap();
         assert_eq!((&run).await.unwrap(), "approved");
         assert_eq!(run.state().await.unwrap(), Some("done".to_owned()));
+    }
+
+    async fn a_retried_run_shows_the_state_and_the_attributes_of_what_it_keeps(place: Place) {
+        for initial in [None, Some(5)] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            let mut start = engine.start(shows_what_is_undone, ()).id(format!("{initial:?}"));
+            if let Some(initial) = initial {
+                start = start.initial_state(&initial);
+            }
+            let run = start.await.unwrap();
+            lab.open_gate("reserves 1");
+            assert_eq!((&run).await.unwrap_err().message(), "sold out");
+            assert_eq!(run.state().await.unwrap(), Some(7));
+            assert_eq!(run.attributes().await.unwrap()["order"], "7");
+
+            run.retry().await.unwrap();
+            lab.executed("reserves", 2).await;
+            assert_eq!(run.state().await.unwrap(), initial);
+            let attributes = run.attributes().await.unwrap();
+            assert_eq!(attributes.iter().map(|(key, value)| (&**key, &**value)).collect::<Vec<_>>(), [("phase", "begun")]);
+
+            lab.open_gate("reserves 2");
+            (&run).await.unwrap();
+            assert_eq!(run.state().await.unwrap(), Some(7));
+            assert_eq!(run.attributes().await.unwrap()["phase"], "reserved");
+        }
     }
 
     async fn another_state_on_a_replay_is_detected(place: Place) {

@@ -115,7 +115,16 @@ pub async fn a_reopened_run_keeps_the_keys_of_its_deliveries(fx: Fixture) {
     end(&fx, key, Status::Failed, 2_000).await;
     let messages = vec![keyed("again", "reopened")];
     let (payloads, replaced) = (Vec::new(), Vec::new());
-    let run = NextGeneration { run: key, generation: 0, rows: vec![row(0, 9)], messages, payloads, replaced };
+    let run = NextGeneration {
+        run: key,
+        generation: 0,
+        rows: vec![row(0, 9)],
+        messages,
+        payloads,
+        replaced,
+        state: None,
+        attributes: Vec::new(),
+    };
     let reopen = Reopen { run, below: Vec::new() };
     assert_eq!(fx.commit(reopen).await, ReopenAnswer::Committed);
     let long = 2_000 + 10 * KEPT;

@@ -106,6 +106,7 @@ every {
         deployments_with_one_catalogue_share_a_copy;
     repair:
         a_failed_run_is_reopened_as_a_new_generation,
+        a_reopened_run_has_the_state_and_the_attributes_of_its_new_generation,
         a_run_that_has_not_failed_is_not_reopened,
         descendants_are_reopened_with_their_run_or_nothing_is,
         a_reopened_run_receives_payloads_in_place_of_messages,

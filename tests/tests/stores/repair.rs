@@ -1,5 +1,7 @@
 //! Reopened and forked runs, and `Write::UnstickRun`.
 
+use std::sync::Arc;
+
 use workflow_runtime::store::{
     About, CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, NextGeneration, Reopen, ReopenAnswer,
     RowChange, RunKey, Status, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer,
@@ -15,6 +17,8 @@ fn next(run: RunKey, generation: u64, rows: Vec<JournalRow>, key: &str) -> NextG
         messages: vec![keyed("reopened", key), keyed("again", &format!("{key} again"))],
         payloads: Vec::new(),
         replaced: Vec::new(),
+        state: None,
+        attributes: Vec::new(),
     }
 }
 
@@ -61,6 +65,26 @@ pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
         assert_eq!(fx.turn(stale).await, TurnAnswer::Fenced);
         let next = Turn { row: Some(row(2, 9)), generation: 1, fence, ..turn(key) };
         assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
+    }
+}
+
+pub async fn a_reopened_run_has_the_state_and_the_attributes_of_its_new_generation(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let attribute = |key: &str, value: Option<&str>| (Arc::from(key), value.map(Arc::from));
+    for (id, state) in [("without", None), ("with", Some(Arc::from("1")))] {
+        let key = fx.create(new_run(id, taken_by(ADA))).await;
+        let attributes = ["a", "b", "c"].map(|key| attribute(key, Some("old"))).to_vec();
+        let effects = Effects { state: Some("2".into()), attributes, ..Effects::default() };
+        let end = change(Status::Failed, None);
+        let end = RowChange { completed_at: Some(700), error: Some(error(None)), ..end };
+        let last = Turn { row: Some(row(1, 2)), change: Some(end), effects: Some(Box::new(effects)), ..turn(key) };
+        assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
+        let attributes = vec![attribute("a", None), attribute("b", Some("new"))];
+        let run = NextGeneration { state: state.clone(), attributes, ..next(key, 0, vec![row(0, 7)], id) };
+        assert_eq!(fx.commit(Reopen { run, below: Vec::new() }).await, ReopenAnswer::Committed);
+        assert_eq!(fx.store.state(id).await.unwrap(), state);
+        let kept = [("b".into(), "new".into()), ("c".into(), "old".into())];
+        assert_eq!(fx.store.attributes(id).await.unwrap(), kept);
     }
 }
 

@@ -3,10 +3,10 @@
 mod payloads;
 mod point;
 mod rewrite;
+mod shown;
 mod suspended;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -20,12 +20,11 @@ use super::parts::pages::Pages;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEventKind};
-use crate::limits::CHUNK_PAGE_ROWS;
 use crate::model::{Deployment, Status};
 use crate::names;
 use crate::registry::registry;
-use crate::replay::{Carried, Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
-use crate::store::{CreateAnswer, Effects, First, NewChunk, NewRun, RunKey, RunRow, UnstickRun, UnstickRunAnswer};
+use crate::replay::{Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
+use crate::store::{CreateAnswer, Effects, First, NewRun, RunKey, RunRow, UnstickRun, UnstickRunAnswer};
 use crate::text::excerpt;
 
 const RETRY_AGAIN: &str = "look at the run's status, and retry it again if it has not changed";
@@ -113,11 +112,7 @@ impl Inner {
         }
         let required = self.fork_for(&row, &at, again.as_ref().or(first.as_ref()), &named).await.map_err(not_forked)?;
         let (attributes, chunks) = self.shown(&row, &earlier, &kept, again.as_ref()).await?;
-        let state = match &again {
-            Some(Event::Started { carried: Some(carried), .. }) => carried.state.as_ref(),
-            _ => None,
-        };
-        let state = state.map(|state| Arc::from(state.as_str()));
+        let state = shown::state(&kept, again.as_ref());
         let identity = Identity { run: id.clone(), workflow: "", generation: 0 };
         let reopening = Reopening {
             source: Some(source.to_string()),
@@ -260,83 +255,6 @@ impl Inner {
             Some(ending) if ending.undoes() => refused("it was rolled back"),
             _ => Ok(()),
         }
-    }
-
-    /// The visible data of a run at that point: its attributes, and the chunks that its workflow has written.
-    async fn shown(
-        &self,
-        row: &RunRow,
-        earlier: &[Deliveries],
-        kept: &Deliveries,
-        again: Option<&Event>,
-    ) -> Result<(BTreeMap<Arc<str>, Arc<str>>, Vec<NewChunk>)> {
-        let mut attributes = BTreeMap::new();
-        let events = earlier.iter().flatten().chain(kept).map(|(_, delivery)| &delivery.event);
-        let mut chunks = match events.chain(again).next() {
-            // The first kept generation records how many chunks the workflow had written by then.
-            Some(Event::Started { carried: Some(carried), .. }) if row.first_generation > 0 => {
-                self.written_before(row.key, carried).await?
-            }
-            _ => Vec::new(),
-        };
-        let mut chunk = |stream: &str, value: Option<&Payload>| {
-            let value = value.map(|value| Arc::from(value.as_str()));
-            chunks.push(NewChunk { stream: stream.into(), id: self.random.number(), value });
-        };
-        let now = self.store.attributes(&row.id).await.map_err(|error| error.run(&row.id))?;
-        // The start has set the attributes that no command has set.
-        let given = |event: &Event, attributes: &mut BTreeMap<Arc<str>, Arc<str>>| {
-            if let Event::Started { carried: Some(carried), .. } = event {
-                for (key, value) in now.iter().filter(|(key, _)| carried.attributes.contains(&**key)) {
-                    attributes.entry(key.clone()).or_insert_with(|| value.clone());
-                }
-            }
-        };
-        for (_, delivery) in earlier.iter().flatten().chain(kept) {
-            given(&delivery.event, &mut attributes);
-            for command in &delivery.commands {
-                match command {
-                    Command::Attribute { key, value: Some(value) } => {
-                        attributes.insert(Arc::from(&**key), Arc::from(&**value));
-                    }
-                    Command::Attribute { key, value: None } => drop(attributes.remove(&**key)),
-                    Command::Write { stream, value } => chunk(stream, Some(value)),
-                    Command::CloseStream { stream } => chunk(stream, None),
-                    _ => {}
-                }
-            }
-        }
-        if let Some(event) = again.filter(|_| kept.is_empty()) {
-            given(event, &mut attributes);
-        }
-        Ok((attributes, chunks))
-    }
-
-    /// The chunks that the workflow of a run has written in removed generations: they are in its streams.
-    async fn written_before(&self, run: RunKey, carried: &Carried) -> Result<Vec<NewChunk>> {
-        let mut written = Vec::new();
-        for (stream, (number, is_closed)) in &carried.streams {
-            let (stream, mut left, mut next): (Arc<str>, _, _) = ((&**stream).into(), *number, 0);
-            while left > 0 {
-                let page = self.store.chunks(run, &stream, next, CHUNK_PAGE_ROWS).await?;
-                let Some(last) = page.rows.last() else { break };
-                next = last.index + 1;
-                for row in page.rows.into_iter().filter(|row| row.writer.is_none()) {
-                    if left > 0 {
-                        left -= 1;
-                        written.push(NewChunk {
-                            stream: stream.clone(),
-                            id: self.random.number(),
-                            value: Some(row.value),
-                        });
-                    }
-                }
-            }
-            if *is_closed {
-                written.push(NewChunk { stream, id: self.random.number(), value: None });
-            }
-        }
-        Ok(written)
     }
 }
 

@@ -193,6 +193,11 @@ pub struct NextGeneration {
     pub payloads: Vec<(u64, Message)>,
     /// The sequences of the inbox messages that they replace: these are deleted.
     pub replaced: Vec<u64>,
+    /// The state of the run at the end of the journal; it replaces the present one.
+    pub state: Option<Arc<str>>,
+    /// The attributes that the run has changed after the end of the journal, with the values to which they are set; `None` removes
+    /// one.
+    pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
 }
 
 /// Makes a stuck run due for every build, and clears its refusers, unlike [`Unstick`]. `Committed`, also if it is not

@@ -43,7 +43,8 @@ fn of_run(new: &NewRun) -> usize {
 
 fn of_generation(next: &NextGeneration) -> usize {
     let payloads: usize = next.payloads.iter().map(|(_, message)| of_message(message)).sum();
-    of_rows(&next.rows) + of_messages(&next.messages) + payloads
+    let state = next.state.as_ref().map_or(0, |state| state.len());
+    of_rows(&next.rows) + of_messages(&next.messages) + payloads + state
 }
 
 fn of_turn(turn: &Turn) -> usize {

@@ -10,7 +10,7 @@ use super::super::parts::missing::not_found;
 use super::payloads::{self, Lost};
 use super::point::{LastGood, last_good_point};
 use super::rewrite::{Beginning, Changes, awaited_children};
-use super::{RETRY_AGAIN, not_retried, suspended};
+use super::{RETRY_AGAIN, not_retried, shown, suspended};
 use crate::error::{Code, Error, Result};
 use crate::limits::{RETRY_LOOKS_MAX, RETRY_RUNS_MAX};
 use crate::model::Status;
@@ -78,6 +78,7 @@ impl Inner {
     async fn next_generation(&self, row: &RunRow, found: &mut VecDeque<RunRow>) -> Result<NextGeneration> {
         let deliveries = self.deliveries(row.key, row.generation).await?;
         let waiting = suspended::waiting(&deliveries, row);
+        let changed = shown::changed_attributes(&deliveries);
         let LastGood { kept, cut, again, mut reopening, bases, renewed, called_again } =
             last_good_point(deliveries, row.generation);
         reopening.suspended = suspended::kept(&waiting, &suspended::waiting(&kept, row));
@@ -101,13 +102,15 @@ impl Inner {
         let first = again.as_ref().filter(|_| kept.is_empty());
         let (_, mut inbox) = self.store.inbox(row.key).await?;
         inbox.retain(|message| message.generation == row.generation);
+        let (state, attributes) = (shown::state(&kept, first), shown::attributes(changed, &kept, first));
         let payloads = payloads::again(&row.id, &kept, first, Lost { cut: &cut, inbox }, self.clock.now())?;
         (reopening.forwards, reopening.answered) = (payloads.forwards, payloads.answered);
         let identity = Identity { run: row.id.clone(), workflow: "", generation: row.generation + 1 };
         let changes = Changes { reopening, bases, children };
         let Beginning { rows, messages } = self.beginning(kept, again, &identity, &row.id, changes)?;
         let (payloads, replaced) = (payloads.payloads, payloads.replaced);
-        Ok(NextGeneration { run: row.key, generation: row.generation, rows, messages, payloads, replaced })
+        let (run, generation) = (row.key, row.generation);
+        Ok(NextGeneration { run, generation, rows, messages, payloads, replaced, state, attributes })
     }
 
     /// A child that a run waits for and owns, if it exists. The end of a run cancels its children: a child that is being

@@ -366,6 +366,7 @@ impl State {
             run.row.error = None;
             run.recovered_at = None;
             run.journals.insert(run.row.generation, next.rows.clone());
+            run.set_again(next);
             next.messages.iter().for_each(|message| run.receive(messages, message, None));
             for (op, message) in &next.payloads {
                 run.receive(messages, message, Some(About::Operation(*op)));

@@ -1,5 +1,6 @@
 //! The effects of turns beside their runs' journals and rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::creates::{self, Made};
@@ -12,7 +13,8 @@ use super::work::Work;
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, Outgoing, RunKey, RunRow, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, NextGeneration, Outgoing,
+    RunKey, RunRow, Watch,
 };
 
 /// Reads the status of the run with this id and, if a token is given, with this token.
@@ -189,20 +191,35 @@ pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &J
 /// Sets the state and the attributes of a run, and adds the notice of its status.
 async fn set(session: &Session<'_>, run: RunKey, effects: &Effects) -> Result<()> {
     if let Some(state) = &effects.state {
-        session
-            .query(
-                "INSERT INTO @states (run, state) VALUES ($1, $2) ON CONFLICT (run) DO UPDATE SET state = excluded.state",
-                args![INT8: run, TEXT: Text(state)],
-            )
-            .await?;
+        set_state(session, run, state).await?;
     }
     if let Some((status, at)) = effects.notify {
         notices::note(session, run, status, at).await?;
     }
-    let mut last: std::collections::BTreeMap<&str, Option<&str>> = std::collections::BTreeMap::new();
-    for (key, value) in &effects.attributes {
-        last.insert(key, value.as_deref());
+    set_attributes(session, run, &effects.attributes).await
+}
+
+/// Sets the state and the attributes of a run that is retried.
+pub(super) async fn set_again(session: &Session<'_>, next: &NextGeneration) -> Result<()> {
+    match &next.state {
+        Some(state) => set_state(session, next.run, state).await?,
+        None => session.query("DELETE FROM @states WHERE run = $1", args![INT8: next.run]).await.map(drop)?,
     }
+    set_attributes(session, next.run, &next.attributes).await
+}
+
+async fn set_state(session: &Session<'_>, run: RunKey, state: &str) -> Result<()> {
+    session
+        .query(
+            "INSERT INTO @states (run, state) VALUES ($1, $2) ON CONFLICT (run) DO UPDATE SET state = excluded.state",
+            args![INT8: run, TEXT: Text(state)],
+        )
+        .await
+        .map(drop)
+}
+
+async fn set_attributes(session: &Session<'_>, run: RunKey, attributes: &[(Arc<str>, Option<Arc<str>>)]) -> Result<()> {
+    let last: BTreeMap<&str, Option<&str>> = attributes.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
     let gone: Vec<Text<'_>> = last.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| Text(key)).collect();
     let (keys, values): (Vec<Text<'_>>, Vec<Text<'_>>) =
         last.iter().filter_map(|(key, value)| Some((Text(key), Text((*value)?)))).unzip();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::creates::append;
 use super::db::args;
+use super::effects;
 use super::fault::Result;
 use super::messages;
 use super::read::{self, get};
@@ -58,8 +59,10 @@ pub(super) async fn reopen(
     let generations: Vec<i64> = all().map(|next| next.generation.cast_signed()).collect();
     session.query(REOPEN, args![INT8_ARRAY: keys.clone()]).await?;
     session.query(LEAVE_MESSAGES, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
-    for NextGeneration { run, generation, rows, messages, payloads, replaced } in all() {
+    for next in all() {
+        let NextGeneration { run, generation, rows, messages, payloads, replaced, .. } = next;
         append(session, *run, generation + 1, rows).await?;
+        effects::set_again(session, next).await?;
         if !replaced.is_empty() {
             let sequences: Vec<i64> = replaced.iter().map(|sequence| sequence.cast_signed()).collect();
             session.query(REPLACE_MESSAGES, args![INT8: *run, INT8_ARRAY: sequences]).await?;

@@ -7,7 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use super::messages::receive;
 use super::{notices, read, tokens};
 use crate::model::Status;
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Message, Outgoing, RunKey, RunRow, Watch};
+use crate::store::{
+    About, Attributes, Continuation, Effects, JournalRow, Message, NextGeneration, Outgoing, RunKey, RunRow, Watch,
+};
 
 /// Makes a run the child of another run.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -98,17 +100,35 @@ pub(super) fn continue_as_new(connection: &Connection, run: RunKey, continuation
     receive(connection, run, &continuation.start, None)
 }
 
-/// Sets the state and the attributes of a run.
+/// Sets the state and the attributes of a run, and adds the notice of its status.
 pub(super) fn set(connection: &Connection, run: RunKey, effects: &Effects) -> Result<()> {
     if let Some(state) = &effects.state {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO states (run, state) VALUES (?1, ?2)")?
-            .execute((run, &**state))?;
+        set_state(connection, run, state)?;
     }
     if let Some((status, at)) = effects.notify {
         notices::note(connection, run, status, at)?;
     }
-    for (key, value) in &effects.attributes {
+    set_attributes(connection, run, &effects.attributes)
+}
+
+/// Sets the state and the attributes of a run that is retried.
+pub(super) fn set_again(connection: &Connection, next: &NextGeneration) -> Result<()> {
+    match &next.state {
+        Some(state) => set_state(connection, next.run, state)?,
+        None => connection.prepare_cached("DELETE FROM states WHERE run = ?1")?.execute((next.run,)).map(drop)?,
+    }
+    set_attributes(connection, next.run, &next.attributes)
+}
+
+fn set_state(connection: &Connection, run: RunKey, state: &str) -> Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO states (run, state) VALUES (?1, ?2)")?
+        .execute((run, state))
+        .map(drop)
+}
+
+fn set_attributes(connection: &Connection, run: RunKey, attributes: &[(Arc<str>, Option<Arc<str>>)]) -> Result<()> {
+    for (key, value) in attributes {
         match value {
             Some(value) => connection
                 .prepare_cached(

@@ -210,10 +210,11 @@ impl<'c> Group<'c> {
     }
 
     fn go_on(&mut self, next: &NextGeneration) -> Result<()> {
-        let NextGeneration { run, generation, rows, messages, payloads, replaced } = next;
+        let NextGeneration { run, generation, rows, messages, payloads, replaced, .. } = next;
         replaced.iter().try_for_each(|sequence| messages::remove(self.connection, *run, *sequence))?;
         self.connection.prepare_cached(REOPEN)?.execute((run,))?;
         self.connection.prepare_cached(LEAVE_MESSAGES)?.execute((run, generation.cast_signed()))?;
+        effects::set_again(self.connection, next)?;
         self.heads.forget(*run);
         let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
         for row in rows {

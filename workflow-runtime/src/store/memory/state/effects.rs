@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::super::rows::State;
 use super::super::run::{Run, Watcher};
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, Outgoing, RowChange, RunKey,
-    RunRow, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, NextGeneration, Outgoing,
+    RowChange, RunKey, RunRow, Watch,
 };
 
 impl State {
@@ -158,7 +158,17 @@ impl Run {
         if let Some(state) = &effects.state {
             self.state = Some(Arc::clone(state));
         }
-        for (key, value) in &effects.attributes {
+        self.set_attributes(&effects.attributes);
+    }
+
+    /// Sets the state and the attributes of a run that is retried.
+    pub(super) fn set_again(&mut self, next: &NextGeneration) {
+        self.state.clone_from(&next.state);
+        self.set_attributes(&next.attributes);
+    }
+
+    fn set_attributes(&mut self, attributes: &[(Arc<str>, Option<Arc<str>>)]) {
+        for (key, value) in attributes {
             match value {
                 Some(value) => self.attributes.insert(Arc::clone(key), Arc::clone(value)),
                 None => self.attributes.remove(key),
