@@ -371,13 +371,22 @@ impl StoredRun {
         }
     }
 
-    async fn assert_shown(&self, store: &dyn Store) {
+    /// Asserts that the state and the attributes of the run are those that its workflow has set. The journal of a fork of a later
+    /// generation has no attributes of the earlier ones.
+    pub async fn assert_shown(&self, store: &dyn Store) {
         let id = &*self.row.id;
-        let state = self.issued("state").last().map(|state| state["value"].clone());
+        let carried = self.generations[0].of("started").next().map(|started| &started["carried"]);
+        let begun = carried.and_then(|carried| carried.get("state"));
+        let set = self.in_force().flat_map(|(_, generation)| generation.issued("state")).last();
+        let state = set.map(|(_, state)| &state["value"]).or(begun).cloned();
         let stored = store.state(id).await.expect("the store is readable");
         assert_eq!(stored.map(|state| serde_json::from_str(&state).expect("JSON")), state, "the state");
+        if carried.is_some_and(|carried| carried.get("attributes").is_some()) {
+            return;
+        }
         let mut attributes = BTreeMap::new();
-        for attribute in self.issued("attribute") {
+        let changes = self.in_force().flat_map(|(_, generation)| generation.issued("attribute"));
+        for (_, attribute) in changes {
             let key = attribute["key"].as_str().expect("a text");
             match attribute["value"].as_str() {
                 Some(value) => attributes.insert(key, value),

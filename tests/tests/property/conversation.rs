@@ -46,6 +46,8 @@ pub struct Conversation<'a> {
     answer: Option<bool>,
     /// The run, or its fork.
     root: &'static str,
+    /// The runs as they were when the run was forked.
+    original: Tree,
     /// How often the run has been retried or forked.
     repairs: u32,
     /// Whether the steps do not fail.
@@ -79,6 +81,7 @@ impl<'a> Conversation<'a> {
             next: 0,
             answer: None,
             root: RUN,
+            original: Tree::new(),
             repairs: 0,
             is_repaired: false,
             answers: BTreeSet::new(),
@@ -239,8 +242,18 @@ impl<'a> Conversation<'a> {
         }
         match self.repairs {
             0 => audit::assert_sound(&*store, &tree).await,
-            // A retry leaves rows of what it has cut, and a fork has rows of the run: children, chunks, attributes.
-            _ => tree.values().for_each(|run| run.assert_ended()),
+            // A retry leaves children and chunks of what it has cut, and a fork has those of the run.
+            _ => {
+                for run in tree.values() {
+                    run.assert_ended();
+                    run.assert_shown(&*store).await;
+                }
+            }
+        }
+        let is_fork = self.root == FORK;
+        if is_fork {
+            tree[FORK].assert_undoes_its_own();
+            self.assert_unchanged(&*store).await;
         }
         let status = tree[self.root].row.status;
         assert!(self.answer.is_none_or(|cancelled| cancelled == (status == Status::Cancelled)), "{status}");
@@ -258,7 +271,6 @@ impl<'a> Conversation<'a> {
         drop(engine);
         let drained: usize = held.iter().flat_map(|tree| tree.values()).map(|run| run.delivered().len()).sum();
         self.tally.held.fetch_add(drained as u64, Ordering::Relaxed);
-        let is_fork = self.root != RUN;
         if is_fork {
             held.push(audit::read(&*store, RUN).await);
         }
@@ -293,10 +305,10 @@ impl<'a> Conversation<'a> {
         status
     }
 
-    /// Forks the run at a random event, and runs the fork to its end. The run itself does not change.
-    async fn fork(&mut self, open: Open<'_>, log: &Log) {
-        let original = audit::read(&*open(), RUN).await;
-        let event = self.random.random_range(0..=original[RUN].events() as u64);
+    /// Forks the run at a random event, and runs the fork to its end.
+    async fn fork(&mut self, open: Open<'_>, log: &Log, beginnings: Beginnings) {
+        self.original = audit::read(&*open(), RUN).await;
+        let event = self.random.random_range(0..=self.original[RUN].events() as u64);
         let engine = self.open(Arc::new(self.recorder(open, log)), &Arc::default()).await;
         let forked = engine.get_run::<u64, Error>(RUN).fork(event).id(FORK).await.map(drop);
         drop(engine);
@@ -305,6 +317,7 @@ impl<'a> Conversation<'a> {
             Err(error) => return assert_eq!(error.code(), Code::NotRepairable, "{error:?}"),
         }
         self.tally.forked.fetch_add(1, Ordering::Relaxed);
+        let commits = log.len();
         (self.root, self.answer, self.is_repaired) = (FORK, None, self.random.random_bool(0.5));
         self.repairs += 1;
         let mut before = audit::read(&*open(), FORK).await;
@@ -314,11 +327,15 @@ impl<'a> Conversation<'a> {
             }
             before = self.read_after(open, &before).await;
         }
-        let tree = self.finish(open, log, &before).await;
-        tree[FORK].assert_undoes_its_own();
-        let after = audit::read(&*open(), RUN).await;
-        assert_eq!(original.len(), after.len());
-        for (id, run) in &original {
+        self.finish(open, log, &before).await;
+        self.resume_from(commits..=log.len().saturating_sub(1), log, beginnings).await;
+    }
+
+    /// Asserts that the run and its descendants are as they were when the run was forked.
+    async fn assert_unchanged(&self, store: &dyn Store) {
+        let after = audit::read(store, RUN).await;
+        assert_eq!(self.original.len(), after.len());
+        for (id, run) in &self.original {
             after[id].assert_continues(run);
             run.assert_continues(&after[id]);
             assert_eq!(run.row.status, after[id].row.status, "a fork has changed `{id}`");
@@ -374,7 +391,7 @@ impl<'a> Conversation<'a> {
             has_failed = self.retry(open, &log).await == Status::Failed;
             self.resume_from(commits + 1..=log.len().saturating_sub(1), &log, beginnings).await;
         }
-        self.fork(open, &log).await;
+        self.fork(open, &log, beginnings).await;
     }
 
     /// Resumes the runs from the store as it was after some of these commits, or each.
