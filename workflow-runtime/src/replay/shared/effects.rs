@@ -279,7 +279,6 @@ impl Shared {
         if state.expected.is_some() {
             return disarmed;
         }
-        state.effects.state.clone_from(&state.value);
         let mut open: Vec<u64> =
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
         open.sort_unstable();
