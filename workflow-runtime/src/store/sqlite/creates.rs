@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Result, Statement, params};
 use super::batches::Inserts;
 use super::columns::{failing_since, time};
 use super::read;
-use super::writes::key_of;
 use crate::store::{CreateAnswer, First, NewRun, RowChange, RunKey, Status};
 
 /// The columns of a new run, in the order in which [`InsertedRun`] binds them.
@@ -32,6 +31,9 @@ pub(super) static CREATE_HERE: LazyLock<Inserts> = LazyLock::new(|| {
         &format!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {owner}, 0, 0)"),
     )
 });
+
+/// The run that a start has inserted behind a key. Another start may have inserted one with its id.
+const INSERTED: &str = "SELECT key FROM runs WHERE id = ?1 AND token = ?2 AND key > ?3";
 
 /// The parameters of a row of [`CREATE_HERE`].
 const PARAMETERS: usize = 19;
@@ -136,9 +138,11 @@ pub(super) fn insert_runs(connection: &Connection, new: &[&NewRun]) -> Result<Ve
             let (last, rows) = (connection.last_insert_rowid(), RunKey::try_from(part.len()).unwrap_or_default());
             keys.extend((last - rows + 1..=last).map(Some));
         } else {
+            let mut inserted = connection.prepare_cached(INSERTED)?;
             for row in part {
-                let key = key_of(connection, &row.new.id)?.filter(|key| *key > latest);
-                // The first of several runs with an id is the one that was inserted.
+                let values = (&*row.new.id, row.new.token.to_be_bytes(), latest);
+                let key: Option<RunKey> = inserted.query_row(values, |row| row.get(0)).optional()?;
+                // Of a start that is in the group twice, the first one has inserted the run.
                 keys.push(key.filter(|key| !keys.contains(&Some(*key))));
             }
         }
