@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use workflow_runtime::{
-    Code, Error, Result, Run, finish, hook, remove_attribute, set_attribute, set_state, state, step, suspend, workflow,
-    writer,
+    Code, Error, Result, Run, RunEvent, RunEventKind, finish, hook, remove_attribute, set_attribute, set_state, state,
+    step, suspend, workflow, writer,
 };
 
 use crate::support::{Lab, soon};
@@ -220,8 +221,16 @@ on_each_store! {
             let attributes = run.attributes().await.unwrap();
             assert_eq!(attributes.iter().map(|(key, value)| (&**key, &**value)).collect::<Vec<_>>(), [("phase", "begun")]);
 
-            lab.open_gate("reserves 2");
+            // So does a fork of the retried run: it has nothing of the generation that the retry has replaced.
+            let events: Vec<RunEvent> = run.events().so_far().try_collect().await.unwrap();
+            let call = events.iter().rfind(|event| matches!(event.kind, RunEventKind::StepStarted { .. })).unwrap();
+            let fork = run.fork(call.index).await.unwrap();
+            assert_eq!(fork.state().await.unwrap(), initial);
+            assert_eq!(fork.attributes().await.unwrap(), attributes);
+
+            ["reserves 2", "reserves 3"].iter().for_each(|gate| lab.open_gate(gate));
             (&run).await.unwrap();
+            (&fork).await.unwrap();
             assert_eq!(run.state().await.unwrap(), Some(7));
             assert_eq!(run.attributes().await.unwrap()["phase"], "reserved");
         }

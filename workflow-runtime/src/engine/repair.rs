@@ -23,7 +23,7 @@ use crate::history::{HistoryReader, RunEventKind};
 use crate::model::{Deployment, Status};
 use crate::names;
 use crate::registry::registry;
-use crate::replay::{Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
+use crate::replay::{Command, Delivery, End, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
 use crate::store::{CreateAnswer, Effects, First, NewRun, RunKey, RunRow, UnstickRun, UnstickRunAnswer};
 use crate::text::excerpt;
 
@@ -219,7 +219,10 @@ impl Inner {
                 let (kept, again) = forked(deliveries, &ForkPoint { at, first: event == begins })?;
                 return Ok(Cut { kept, again, earlier, named, first });
             }
-            earlier.push(deliveries);
+            // A retry has replaced a generation that has not continued as new.
+            if matches!(deliveries.last(), Some((_, Delivery { end: Some(End::Continued(_)), .. }))) {
+                earlier.push(deliveries);
+            }
         }
         Err(Error::coded(Code::NotRepairable, format!("the run has no event {event} (yet)"))
             .expected(format!("less than {}", reader.next()))
