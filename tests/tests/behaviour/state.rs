@@ -140,10 +140,12 @@ async fn fails_at_first(#[resource] lab: &Lab) -> Result<()> {
 #[workflow]
 async fn shows_what_is_undone() -> Result<()> {
     set_attribute("phase", "begun")?;
+    writer::<str>("log").write("begun").await?;
     let order = reserves().rollback(|_| takes_back()).await?;
     set_state(&order)?;
     set_attribute("phase", "reserved")?;
     set_attribute("order", "7")?;
+    writer::<str>("log").write("reserved").await?;
     fails_at_first().await
 }
 
@@ -227,6 +229,7 @@ on_each_store! {
             let fork = run.fork(call.index).await.unwrap();
             assert_eq!(fork.state().await.unwrap(), initial);
             assert_eq!(fork.attributes().await.unwrap(), attributes);
+            assert_eq!(fork.stream::<String>("log").tail().await.unwrap(), Some(0), "the index of the last chunk");
 
             ["reserves 2", "reserves 3"].iter().for_each(|gate| lab.open_gate(gate));
             (&run).await.unwrap();
